@@ -1,0 +1,36 @@
+# `make chat` and `make test` set up what they need on a fresh machine; the second time they start at once.
+VENV := .venv
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+ARGS ?=
+READY := $(VENV)/.anygpt-ready
+READY_DEV := $(VENV)/.anygpt-ready-dev
+
+.PHONY: chat test lint python
+
+chat: $(READY)
+	@$(VENV)/bin/anygpt chat $(ARGS)
+
+test: lint
+	@$(VENV)/bin/python -m pytest -q $(ARGS)
+
+lint: $(READY_DEV)
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+
+$(READY): pyproject.toml | python
+	@echo "Setting up $(VENV) (once; this takes a few minutes) …" >&2
+	@$(PYTHON) -m venv $(VENV) </dev/null >&2
+	@$(VENV)/bin/python -m pip install --quiet --editable . </dev/null >&2
+	@touch $@
+
+$(READY_DEV): pyproject.toml | python
+	@echo "Setting up $(VENV) for the tests (once; this takes a few minutes) …" >&2
+	@$(PYTHON) -m venv $(VENV) </dev/null >&2
+	@$(VENV)/bin/python -m pip install --quiet --editable '.[dev]' </dev/null >&2
+	@touch $@ $(READY)
+
+python:
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "make: Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -1,0 +1,157 @@
+"""The `anygpt` command. Nothing heavy is imported before a command has been understood and checked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import anygpt
+from anygpt.cli.errors import CommandError, is_mistake, one_line
+
+DEFAULT_MODEL = "anygpt-tiny"
+MODEL_HELP = "A packaged name, a folder, or a hub id."
+
+app = typer.Typer(
+    add_completion=False,
+    help="A model that reads and writes text, pictures, sound and film.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train = typer.Typer(help="Run one of the three training stages; options are the stage's own.")
+app.add_typer(train, name="train")
+
+OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code: 0, 2 after a person's mistake, 130 after Ctrl-C."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=argv, prog_name="anygpt", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        return _fail(" ".join(error.format_message().split()))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError) as error:
+        if not is_mistake(error):
+            raise
+        return _fail(one_line(error))
+
+
+def _fail(problem: str) -> int:
+    sys.stdout.flush()
+    print(f"anygpt: error: {problem}", file=sys.stderr)
+    return 2
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"anygpt {anygpt.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@train.callback(invoke_without_command=True)
+def start_train(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    output_dir: OutputDir = Path("output"),
+    seed: Seed = 0,
+) -> None:
+    """Talk with the model; /help there says how. Piped input: a message a line."""
+    from anygpt.cli.chat import chat
+
+    chat(model, output_dir, seed)
+
+
+def _files(letter: str) -> Any:
+    return typer.Option(metavar="PATH", help=f"{letter}; may be given several times.")
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What you want.")] = None,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = DEFAULT_MODEL,
+    image: Annotated[list[Path] | None, _files("A picture")] = None,
+    audio: Annotated[list[Path] | None, _files("A sound")] = None,
+    video: Annotated[list[Path] | None, _files("A film")] = None,
+    depth: Annotated[list[Path] | None, _files("A depth map")] = None,
+    thermal: Annotated[list[Path] | None, _files("A thermal picture")] = None,
+    imu: Annotated[list[Path] | None, _files("A motion signal")] = None,
+    batch: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Answer the requests in this JSON Lines file.")
+    ] = None,
+    output_dir: OutputDir = Path("output"),
+    seed: Seed = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens of text.")] = 160,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy; above, more varied.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from this share of the probability.")] = 1.0,
+) -> None:
+    """Answer one request, or with --batch a file of them."""
+    given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
+    files = [(modality, path) for modality, paths in given.items() for path in paths or ()]
+    options = {
+        "seed": seed,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+    }
+    if batch is not None:
+        if prompt is not None or files or json_output:
+            raise CommandError("--batch takes requests from its file: give no prompt, no media and no --json")
+        from anygpt.cli.batch import generate_batch
+
+        generate_batch(batch, model=model, output_dir=output_dir, options=options)
+        return
+    from anygpt.cli.generate import generate
+
+    generate(
+        prompt or "", files, model=model, output_dir=output_dir, options=options, json_output=json_output
+    )
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what a model is made of: its parts, parameters, bytes, and which are frozen."""
+    from anygpt.cli.info import info
+
+    info(model, json_output)
+
+
+def _add_stage(name: str, does: str) -> None:
+    def run(context: typer.Context) -> None:
+        import_module(f"stages.{name.replace('-', '_')}").main(context.args)
+
+    # Everything after the stage's name, --help too, is the stage's to read.
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    train.command(name, help=does, context_settings=settings)(run)
+
+
+_add_stage("encoding-alignment", "Stage 1: adapters learn to show the LLM what the encoders see.")
+_add_stage("decoder-alignment", "Stage 2: signal tokens and projections learn to drive the decoders.")
+_add_stage("modality-switching", "Stage 3: LoRA, adapters and projections learn dialogues of mixed media.")

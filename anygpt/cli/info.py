@@ -1,0 +1,45 @@
+"""`anygpt info`: what a model is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from anygpt.cli.loading import find_model, load_model
+
+
+def info(model: str, json_output: bool) -> None:
+    """Print the model's parts: class, parameters, bytes, frozen or trained."""
+    folder, _ = find_model(model)
+    tree = load_model(folder).info()
+    if json_output:
+        print(json.dumps(tree, ensure_ascii=False))
+        return
+    rows = [("part", "class", "parameters", "bytes", ""), *_rows(tree)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for part, kind, parameters, size, state in rows:
+        left = f"{part:<{widths[0]}}  {kind:<{widths[1]}}"
+        print(f"{left}  {parameters:>{widths[2]}}  {size:>{widths[3]}}  {state}".rstrip())
+
+
+def _rows(tree: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
+    parts = list(_parts(tree))
+    for name, part in parts:
+        yield _row(name, part["class"], part, "frozen" if part["frozen"] else "trained")
+    for state, frozen in (("frozen", True), ("trained", False)):
+        group = [part for _, part in parts if part["frozen"] == frozen]
+        total = {key: sum(part[key] for part in group) for key in ("parameters", "bytes")}
+        yield _row("all", "", total, state)
+
+
+def _row(name: str, kind: str | None, part: dict[str, Any], state: str) -> tuple[str, str, str, str, str]:
+    return name, kind or "", f"{part['parameters']:,}", f"{part['bytes']:,}", state
+
+
+def _parts(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, part in tree.items():
+        if "frozen" in part:
+            yield f"{above}{name}", part
+        else:
+            yield from _parts(part, f"{above}{name}/")

@@ -1,0 +1,176 @@
+"""The checkpoint's config.json as frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+MODEL_TYPE = "anygpt"
+INPUT_MODALITIES = ("image", "audio", "video", "depth", "thermal", "imu")
+OUTPUT_MODALITIES = ("image", "audio", "video")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key and what is accepted."""
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """How features become LLM embeddings.
+
+    Attributes:
+        kind: a key of `anygpt.adapters.ADAPTERS`.
+        tokens: how many LLM embeddings each feature token becomes.
+    """
+
+    kind: str = "linear"
+    tokens: int = 1
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """How the hidden states of a run of signal tokens become the decoder's conditioning.
+
+    The sizes concern `kind="transformer"` alone; their defaults are NExT-GPT's.
+    """
+
+    kind: str = "transformer"
+    hidden_size: int = 512
+    num_layers: int = 4
+    num_heads: int = 4
+    feedforward: int = 2048
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """One modality the model takes.
+
+    Attributes:
+        encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
+        features: `pooled` embeddings or `patches` (every token of the encoder's last layer).
+        dim: width of those features; None means ask the encoder (and it is written when the model is saved).
+    """
+
+    encoder: str
+    features: Literal["pooled", "patches"] = "pooled"
+    adapter: AdapterConfig = AdapterConfig()
+    dim: int | None = None
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """One modality the model makes.
+
+    Attributes:
+        decoder: a folder (absolute, or relative to the checkpoint) or a hub id of a diffusers pipeline.
+        signal_tokens: length of the modality's run of signal tokens.
+        conditioning: (tokens, dim) that the decoder takes; None means ask it (and it is written on saving).
+        generation: the decoder's settings unless a call says otherwise, e.g. {"num_inference_steps": 20}.
+    """
+
+    decoder: str
+    signal_tokens: int = 4
+    projection: ProjectionConfig = ProjectionConfig()
+    conditioning: tuple[int, int] | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """A PEFT adapter folder on the LLM, relative to the checkpoint."""
+
+    path: str = "lora"
+
+
+@dataclass(frozen=True)
+class AnyGPTConfig:
+    """What a model is made of: the LLM (folder or hub id), its inputs and its outputs."""
+
+    llm: str
+    inputs: dict[str, InputConfig] = field(default_factory=dict)
+    outputs: dict[str, OutputConfig] = field(default_factory=dict)
+    lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        for where, given, known in (
+            ("inputs", self.inputs, INPUT_MODALITIES),
+            ("outputs", self.outputs, OUTPUT_MODALITIES),
+        ):
+            for modality in given:
+                if modality not in known:
+                    raise ConfigError(f"{where}: {unknown('modality', modality, known)}")
+        for modality, output in self.outputs.items():
+            if output.signal_tokens < 1:
+                raise ConfigError(
+                    f"outputs.{modality}.signal_tokens must be at least 1, not {output.signal_tokens}"
+                )
+        for modality, entry in self.inputs.items():
+            if entry.features not in ("pooled", "patches"):
+                raise ConfigError(
+                    f"inputs.{modality}.features: {unknown('form', entry.features, ('pooled', 'patches'))}"
+                )
+            if entry.adapter.tokens < 1:
+                raise ConfigError(
+                    f"inputs.{modality}.adapter.tokens must be at least 1, not {entry.adapter.tokens}"
+                )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AnyGPTConfig:
+        """Read what a config.json holds; an unknown key is a ConfigError that says what was likely meant."""
+        values = dict(values)
+        kind = values.pop("model_type", MODEL_TYPE)
+        if kind != MODEL_TYPE:
+            raise ConfigError(f"this is the configuration of a {kind!r} model, not of an {MODEL_TYPE!r} one")
+        return _build(cls, values, "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The dictionary that config.json holds; `from_dict` reads it back to an equal config."""
+        return {"model_type": MODEL_TYPE, **json.loads(json.dumps(dataclasses.asdict(self)))}
+
+
+def unknown(what: str, name: object, known: typing.Iterable[str]) -> str:
+    """The sentence for a name that is not among the known ones, with the nearest of them."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown {what} {name!r}{hint}; accepted: {', '.join(map(repr, known)) or 'none'}"
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Turn plain JSON `value` into the annotated type `kind`, one dataclass at a time."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, _checked(value, dict, where), where)
+    if origin is dict:
+        return {k: _build(inner[1], v, f"{where}.{k}") for k, v in _checked(value, dict, where).items()}
+    if origin is tuple:
+        if len(_checked(value, list, where)) != len(inner):
+            raise ConfigError(f"{where}: expected {len(inner)} values, got {value!r}")
+        return tuple(_build(option, item, where) for option, item in zip(inner, value, strict=True))
+    if origin is types.UnionType:  # "X | None"
+        return None if value is None else _build(inner[0], value, where)
+    return _checked(value, kind, where) if isinstance(kind, type) and kind is not Any else value
+
+
+def _build_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
+    annotations = typing.get_type_hints(kind)
+    for key in value:
+        if key not in annotations:
+            raise ConfigError(f"{where or 'config'}: {unknown('key', key, annotations)}")
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in value:
+            raise ConfigError(f"{where or 'config'}: the key {item.name!r} is missing")
+    return kind(**{k: _build(annotations[k], v, f"{where}.{k}".lstrip(".")) for k, v in value.items()})
+
+
+def _checked(value: Any, kind: type, where: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
+        raise ConfigError(f"{where or 'config'}: expected {names.get(kind, kind.__name__)}, got {value!r}")
+    return value

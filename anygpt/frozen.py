@@ -1,0 +1,37 @@
+"""Parts that never change: loading the LLM, and proving that weights stayed as they were."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def load_llm(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The causal language model and the tokenizer in a folder or on the hub, without progress bars."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def fingerprint(module: nn.Module) -> str:
+    """sha256 over names and weights, without LoRA matrices and what PEFT adds to names."""
+    weights = {
+        name.removeprefix("base_model.model.").replace(".base_layer.", "."): value
+        for name, value in module.state_dict().items()
+        if "lora_" not in name
+    }
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

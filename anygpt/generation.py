@@ -1,0 +1,303 @@
+"""Answers, text and media: in one piece, event by event, or over turns."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from anygpt.media import SUFFIXES, write
+from anygpt.messages import Conversation, Message, MessageError, Part, is_batch, normalise
+from anygpt.options import Options
+from anygpt.processor import Prompt, load
+from anygpt.thinking import Memory, Run, think
+
+if TYPE_CHECKING:
+    from anygpt.model import AnyGPT
+
+MEDIA_BATCH = 8  # media that are decoded at once, at most
+
+
+@dataclass
+class Reply:
+    """An answer.
+
+    Attributes:
+        content: its parts in order, {"type": "text", "text": …} or {"type": m, m: object} (see
+            `encoders.media`).
+        seed: the seed it was made with.
+        seconds: time spent on "reading" the messages, on "text" and on each modality, and the "total".
+    """
+
+    content: list[Part] = field(default_factory=list)
+    seed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """All text of the answer."""
+        return "".join(part["text"] for part in self.content if part["type"] == "text")
+
+    @property
+    def images(self) -> list[Any]:
+        """The pictures, PIL images."""
+        return self._media("image")
+
+    @property
+    def audios(self) -> list[Any]:
+        """The sounds, `encoders.media.Audio`."""
+        return self._media("audio")
+
+    @property
+    def videos(self) -> list[Any]:
+        """The films, `encoders.media.Video`."""
+        return self._media("video")
+
+    @property
+    def message(self) -> Message:
+        """The answer as a message, to be appended to the conversation."""
+        return {"role": "assistant", "content": list(self.content)}
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the media as `image_0.png`, `audio_0.wav`, …; their paths, in the answer's order."""
+        paths: list[Path] = []
+        counts: dict[str, int] = {}
+        for part in self.content:
+            if (modality := part["type"]) != "text":
+                index = counts[modality] = counts.get(modality, -1) + 1
+                paths.append(
+                    write(modality, part[modality], Path(folder) / f"{modality}_{index}{SUFFIXES[modality]}")
+                )
+        return paths
+
+    def _media(self, modality: str) -> list[Any]:
+        return [part[modality] for part in self.content if part["type"] == modality]
+
+    def _add_text(self, delta: str) -> None:
+        if self.content and self.content[-1]["type"] == "text":
+            self.content[-1]["text"] += delta
+        else:
+            self.content.append({"type": "text", "text": delta})
+
+    def _add_medium(self, modality: str) -> tuple[Part, int, int]:
+        """A part for a medium to come, its index among those of its modality, and its seed."""
+        index = len(self._media(modality))
+        place = sum(part["type"] != "text" for part in self.content)
+        part: Part = {"type": modality, modality: None}
+        self.content.append(part)
+        return part, index, int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+
+    def _spend(self, what: str, seconds: float) -> None:
+        for name in (what, "total"):
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """Some more text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class MediaStarted:
+    """A medium is being made; `index` counts those of its modality in the answer."""
+
+    modality: str
+    index: int
+
+
+@dataclass(frozen=True)
+class MediaProgress:
+    """The decoder has done `step` of `steps`."""
+
+    modality: str
+    index: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class MediaDone:
+    """A medium is there, as `encoders.media` has it."""
+
+    modality: str
+    index: int
+    media: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """The answer is complete."""
+
+    reply: Reply
+
+
+Event = TextDelta | MediaStarted | MediaProgress | MediaDone | Done
+
+
+def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Reply]:
+    """See `AnyGPT.chat`."""
+    if not is_batch(messages):
+        return last(model.stream(messages, **given))
+    options = Options.read(given, model.config.outputs)
+    replies = [Reply(seed=options.seed) for _ in messages]
+    prompts = []
+    for index, (conversation, reply) in enumerate(zip(messages, replies, strict=True)):
+        try:
+            prompts.append(_read(model, normalise(conversation), reply))
+        except MessageError as error:
+            raise MessageError(f"conversation {index}: {error}") from error
+    waiting: dict[str, list[tuple[Reply, Part, int, Run]]] = {}
+    started = time.perf_counter()
+    for row, item in think(model, prompts, options):
+        if isinstance(item, str):
+            replies[row]._add_text(item)
+        else:
+            part, _, seed = replies[row]._add_medium(item.modality)
+            waiting.setdefault(item.modality, []).append((replies[row], part, seed, item))
+    for reply in replies:
+        reply._spend("text", (time.perf_counter() - started) / len(replies))
+    for modality, jobs in waiting.items():
+        for first in range(0, len(jobs), MEDIA_BATCH):
+            _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
+    return replies
+
+
+def _decode(model: AnyGPT, modality: str, jobs: list[tuple[Reply, Part, int, Run]], options: Options) -> None:
+    """Make media of one modality in one batch, and put each into its part."""
+    started = time.perf_counter()
+    runs = [run for *_, run in jobs]
+    with torch.no_grad():
+        conditioning = model.project(
+            modality, torch.stack([run.hidden for run in runs]), torch.stack([run.embeddings for run in runs])
+        )
+    seeds = [seed for _, _, seed, _ in jobs]
+    media = model.decode(modality, conditioning, seeds, **options.media.get(modality, {}))
+    for (reply, part, *_), medium in zip(jobs, media, strict=True):
+        part[modality] = medium
+        reply._spend(modality, (time.perf_counter() - started) / len(jobs))
+
+
+def last(events: Iterator[Event]) -> Reply:
+    """The reply at the end of a stream."""
+    for event in events:
+        if isinstance(event, Done):
+            return event.reply
+    raise AssertionError("a stream ends with Done")
+
+
+def _read(model: AnyGPT, conversation: Conversation, reply: Reply) -> Prompt:
+    started = time.perf_counter()
+    prompt = model.processor(conversation)
+    reply._spend("reading", time.perf_counter() - started)
+    return prompt
+
+
+def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
+    """Answer one prompt; a medium is made as soon as its run is complete, before text goes on."""
+    started = time.perf_counter()
+    for _, item in think(model, [prompt], options, memory):
+        reply._spend("text", time.perf_counter() - started)
+        if isinstance(item, str):
+            reply._add_text(item)
+            yield TextDelta(item)
+        else:
+            yield from _make(model, item, reply, options)
+        started = time.perf_counter()
+    reply._spend("text", time.perf_counter() - started)
+    yield Done(reply)
+
+
+def _make(model: AnyGPT, run: Run, reply: Reply, options: Options) -> Iterator[Event]:
+    """Make one medium in a thread of its own, so that its progress can be told while it is under way."""
+    part, index, seed = reply._add_medium(run.modality)
+    yield MediaStarted(run.modality, index)
+    started = time.perf_counter()
+    news: queue.Queue[tuple[int, int] | BaseException | list[Any]] = queue.Queue()
+    stopped = threading.Event()
+
+    def progress(step: int, steps: int) -> None:
+        if stopped.is_set():
+            raise InterruptedError("the answer was interrupted")
+        news.put((step, steps))
+
+    def work() -> None:
+        try:
+            with torch.no_grad():
+                conditioning = model.project(run.modality, run.hidden[None], run.embeddings[None])
+            settings = options.media.get(run.modality, {})
+            news.put(model.decode(run.modality, conditioning, [seed], progress, **settings))
+        except BaseException as error:  # handed over to the caller's thread
+            news.put(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while isinstance(item := news.get(), tuple):
+            yield MediaProgress(run.modality, index, *item)
+    finally:
+        stopped.set()
+        worker.join()
+    if isinstance(item, BaseException):
+        raise item
+    part[run.modality] = item[0]
+    seconds = time.perf_counter() - started
+    reply._spend(run.modality, seconds)
+    yield MediaDone(run.modality, index, item[0], seconds)
+
+
+class Session:
+    """A conversation over turns. The LLM's key-value cache is kept, so that each turn reads only what is new.
+
+    Attributes:
+        messages: the conversation so far, with the media themselves in place of their paths.
+    """
+
+    def __init__(self, model: AnyGPT) -> None:
+        self.model = model
+        self.messages: Conversation = []
+        self.memory = Memory(model)
+
+    def chat(self, message: Any, **options: Any) -> Reply:
+        """Say something (a string, a list of parts, a message), get the answer; options as `AnyGPT.chat`."""
+        return last(self.stream(message, **options))
+
+    def stream(self, message: Any, **options: Any) -> Iterator[Event]:
+        """As `chat`, event by event. A turn that is interrupted or fails leaves no trace in `messages`."""
+        if isinstance(message, list):
+            message = {"role": "user", "content": message}
+        return self.continued(message if isinstance(message, str) else [message], **options)
+
+    def continued(self, messages: Any, **options: Any) -> Iterator[Event]:
+        """Go on with one or several messages, the last of them the user's; bad ones raise at once."""
+        settings = Options.read(options, self.model.config.outputs)
+        if is_batch(messages):
+            raise MessageError("a stream answers one conversation; `chat` takes a list of them")
+        new = [
+            {**message, "content": [load(part) for part in message["content"]]}
+            for message in normalise(messages)
+        ]
+        conversation, reply = [*self.messages, *new], Reply(seed=settings.seed)
+        return self._turn(conversation, _read(self.model, conversation, reply), reply, settings)
+
+    def _turn(
+        self, conversation: Conversation, prompt: Prompt, reply: Reply, options: Options
+    ) -> Iterator[Event]:
+        for event in _answer(self.model, prompt, reply, options, self.memory):
+            if isinstance(event, Done):
+                self.messages = [*conversation, reply.message]
+            yield event
+
+    def reset(self) -> None:
+        """Forget the conversation."""
+        self.messages = []
+        self.memory = Memory(self.model)

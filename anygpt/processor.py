@@ -1,0 +1,287 @@
+"""Messages → what the model reads: token ids, media tensors and, for training, labels.
+
+The chat template never sees what a person wrote: every part goes in as a private mark and is put back
+afterwards. So a template cannot be misled, text is tokenised such that special tokens typed in it are plain
+letters, and media keep their place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal
+
+from jinja2 import TemplateError
+from torch import Tensor
+
+from anygpt.config import AnyGPTConfig
+from anygpt.messages import Conversation, MessageError, Part
+from encoders import media as media_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from encoders.encoder import Encoder
+
+MEDIUM = -1  # stands in `Prompt.ids` where an input medium goes
+IGNORE = -100  # a label that no loss looks at
+MARK = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
+DEFAULT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\\n' }}"
+    "{% elif message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}"
+    "{% else %}{{ 'ASSISTANT: ' + message['content'] }}{{ eos_token }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+@dataclass
+class Medium:
+    """An input medium on its way to the LLM.
+
+    Attributes:
+        modality: one of the model's inputs.
+        tensor: what `Encoder.preprocess` returned, without batch dimension.
+        features: (tokens, dim), set by `AnyGPT.encode`; kept, as the encoder is frozen.
+    """
+
+    modality: str
+    tensor: Tensor
+    features: Tensor | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for equal media: by it the cache knows a medium that it has seen."""
+        return hashlib.sha256(self.modality.encode() + self.tensor.contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass
+class Target:
+    """A medium that the assistant answers with in a training example.
+
+    Attributes:
+        start: index in `Prompt.ids` of the first of its run of signal tokens.
+        caption: the text whose embedding the conditioning should come near, or None.
+        medium: the object itself (see `encoders.media`), or None.
+    """
+
+    modality: str
+    start: int
+    caption: str | None
+    medium: Any | None
+
+
+@dataclass
+class Prompt:
+    """One conversation as the model reads it.
+
+    Attributes:
+        ids: token ids, signal ids, and `MEDIUM` where each input medium goes.
+        media: the input media, in order.
+        labels: as long as `ids`: the assistant's content with the stop token after it, `IGNORE` elsewhere.
+        targets: the assistant's media, in order.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    media: list[Medium] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+
+@dataclass
+class _Segment:
+    """A piece of the rendered conversation; a `tail` is what the template writes after an answer."""
+
+    text: str
+    kind: Literal["template", "person", "assistant", "tail"]
+
+
+class Processor:
+    """Turns conversations into prompts.
+
+    Args:
+        tokenizer: the LLM's; its chat template is used, or a plain USER: … ASSISTANT: … where it has none.
+        config: which modalities go in and out.
+        signals: the signal ids of each output modality.
+        stops: the token ids that end an answer.
+        encoder: gives the encoder of a modality, for its preprocessing.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: AnyGPTConfig,
+        signals: dict[str, range],
+        stops: Collection[int],
+        encoder: Callable[[str], Encoder],
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+        self.signals = signals
+        self.stops = stops
+        self.encoder = encoder
+        self.special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+    def __call__(self, conversation: Conversation, *, training: bool = False) -> Prompt:
+        """Read a conversation as `anygpt.messages.normalise` returns it.
+
+        Args:
+            training: an example to learn from, which ends with the assistant's answer; otherwise the answer
+                comes next.
+
+        Raises:
+            MessageError: a modality that the model lacks, or a conversation that its chat template rejects.
+            MediaError: a file that is missing or cannot be used.
+        """
+        if not training and conversation[-1]["role"] != "user":
+            raise MessageError(f"the last message must be the user's, not the {conversation[-1]['role']}'s")
+        prompt = Prompt()
+        stretch: list[_Segment] = []
+        for entry in self._render(conversation, training):
+            if isinstance(entry, _Segment):
+                stretch.append(entry)
+                continue
+            self._add_text(prompt, stretch, training)
+            stretch = []
+            role, part = entry
+            if role == "assistant":
+                self._add_target(prompt, part, training)
+            else:
+                self._add_medium(prompt, part)
+        self._add_text(prompt, stretch, training)
+        return prompt
+
+    def _render(self, conversation: Conversation, training: bool) -> list[_Segment | tuple[str, Part]]:
+        """The conversation in the LLM's template, as text segments and media parts in order."""
+        parts = [(message["role"], part) for message in conversation for part in message["content"]]
+        ends = set(
+            accumulate(len(message["content"]) for message in conversation)
+        )  # a message ends before these
+        marks = iter(range(len(parts)))
+        marked = [
+            {
+                "role": message["role"],
+                "content": "".join(f"\ue000{next(marks)}\ue001" for _ in message["content"]),
+            }
+            for message in conversation
+        ]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                marked,
+                chat_template=None if self.tokenizer.chat_template else DEFAULT_TEMPLATE,
+                tokenize=False,
+                add_generation_prompt=not training,
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in conversation)
+            raise MessageError(
+                f"this LLM's chat template rejects a conversation of roles {roles}: {error}"
+            ) from error
+        pieces = MARK.split(str(text))  # template, mark, template, mark, …
+        missing = sorted(set(range(len(parts))) - {int(mark) for mark in pieces[1::2]})
+        if missing:
+            role = parts[missing[0]][0]
+            raise MessageError(
+                f"this LLM's chat template leaves out a message of the {role}; it may not know that role"
+            )
+        result: list[_Segment | tuple[str, Part]] = []
+        answered = False  # the assistant's message has just ended
+        for index, piece in enumerate(pieces):
+            if index % 2 == 0:
+                if piece or answered:
+                    result.append(_Segment(piece, "tail" if answered else "template"))
+                continue
+            role, part = parts[int(piece)]
+            answered = role == "assistant" and int(piece) + 1 in ends
+            if part["type"] == "text":
+                result.append(_Segment(part["text"], "assistant" if role == "assistant" else "person"))
+            else:
+                result.append((role, part))
+        return result
+
+    def _add_text(self, prompt: Prompt, segments: list[_Segment], training: bool) -> None:
+        """Append text between two media: ids, and labels for answers with the stop token after them."""
+        ended: set[int] = set()  # tails whose stop token has come
+        for token, touched in self._tokenise(segments):
+            kinds = {segments[index].kind for index in touched}
+            tails = {index for index in touched if segments[index].kind == "tail"} - ended
+            prompt.ids.append(token)
+            prompt.labels.append(token if "assistant" in kinds or tails else IGNORE)
+            if token in self.stops:
+                ended |= tails
+        if training and any(s.kind == "tail" and index not in ended for index, s in enumerate(segments)):
+            raise MessageError(
+                "this LLM's chat template writes no stop token after an answer, so the model could not learn "
+                "to end one; let the template write eos_token there"
+            )
+
+    def _tokenise(self, segments: list[_Segment]) -> list[tuple[int, set[int]]]:
+        """Token ids, each with the indices of the segments it covers.
+
+        All segments are tokenised as one text, so that words and spaces fall as the LLM knows them, unless
+        that made a special token out of what a person wrote: then one by one, special tokens in people's
+        text being letters.
+        """
+        if self.tokenizer.is_fast:
+            owners = [index for index, segment in enumerate(segments) for _ in segment.text]
+            encoded = self.tokenizer(
+                "".join(segment.text for segment in segments),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+            )
+            spans = [set(owners[start:end]) for start, end in encoded["offset_mapping"]]
+            tokens = list(zip(encoded["input_ids"], spans, strict=True))
+            trusted = {
+                index for index, segment in enumerate(segments) if segment.kind in ("template", "tail")
+            }
+            if all(token not in self.special or touched <= trusted for token, touched in tokens):
+                return tokens
+        return [
+            (token, {index})
+            for index, segment in enumerate(segments)
+            for token in self.tokenizer(
+                segment.text,
+                add_special_tokens=False,
+                split_special_tokens=segment.kind in ("person", "assistant"),
+            )["input_ids"]
+        ]
+
+    def _add_medium(self, prompt: Prompt, part: Part) -> None:
+        modality = part["type"]
+        if modality not in self.config.inputs:
+            accepted = ", ".join(self.config.inputs) or "text alone"
+            raise MessageError(f"this model does not take {modality}; it takes {accepted}")
+        prompt.ids.append(MEDIUM)
+        prompt.labels.append(IGNORE)
+        prompt.media.append(
+            Medium(modality, self.encoder(modality).preprocess(modality, load(part)[modality]))
+        )
+
+    def _add_target(self, prompt: Prompt, part: Part, training: bool) -> None:
+        modality = part["type"]
+        if modality not in self.signals:
+            made = ", ".join(self.signals) or "text alone"
+            raise MessageError(f"this model does not make {modality}; it makes {made}")
+        if training:
+            medium = load(part).get(modality)
+            prompt.targets.append(Target(modality, len(prompt.ids), part.get("caption"), medium))
+        prompt.ids.extend(self.signals[modality])
+        prompt.labels.extend(self.signals[modality])
+
+
+def load(part: Part) -> Part:
+    """The part with its medium read and checked: an object under the modality, and no `path`.
+
+    Raises:
+        MediaError: a file that is missing, or a medium that cannot be used.
+    """
+    modality = part["type"]
+    medium = part.get("path", part.get(modality))
+    if modality == "text" or medium is None:
+        return part
+    kept = {key: value for key, value in part.items() if key != "path"}
+    return {**kept, modality: media_files.load(modality, medium)}

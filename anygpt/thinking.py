@@ -1,0 +1,219 @@
+"""The LLM's part of an answer: token by token, with a key-value cache, for one or several conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from anygpt.options import Options
+from anygpt.processor import MEDIUM, Prompt
+
+if TYPE_CHECKING:
+    from anygpt.model import AnyGPT
+
+
+@dataclass
+class Run:
+    """A run of signal tokens that the LLM has been through: `hidden` and `embeddings` are (T, hidden)."""
+
+    modality: str
+    hidden: Tensor
+    embeddings: Tensor
+
+
+class Memory:
+    """What the LLM has read so far: a key-value cache of one or several rows, each padded on the left of
+    every step.
+
+    With a single row there is no padding, and `entries` tells what lies in the cache: an id or a medium's
+    fingerprint, and how many slots it takes. So a conversation that goes on reads only what is new (see
+    `recall`).
+    """
+
+    def __init__(self, model: AnyGPT, rows: int = 1) -> None:
+        self.model = model
+        self.entries: list[tuple[int | str, int]] = []
+        self.fed = 0  # slots that went through the LLM, over all time
+        self._empty(rows)
+
+    def _empty(self, rows: int) -> None:
+        from transformers import DynamicCache
+
+        self.cache = DynamicCache(config=self.model.llm.config)
+        self.entries.clear()
+        self.mask = torch.zeros(rows, 0, dtype=torch.long, device=self.model.device)
+
+    def recall(self, keys: Sequence[int | str]) -> int:
+        """Keep of the single row what it shares with `keys` from the start, and say how many keys that is.
+
+        The last key is never among them, as the LLM must read something to go on from.
+        """
+        shared = 0
+        for (known, _), key in zip(self.entries, keys[:-1], strict=False):
+            if known != key:
+                break
+            shared += 1
+        length = sum(slots for _, slots in self.entries[:shared])
+        if not self.cache.is_croppable:  # such as a sliding window: only to be read on from, or given up
+            if shared < len(self.entries) or self.cache.get_seq_length() != length:
+                self._empty(1)
+                return 0
+        else:
+            layers: list[Any] = self.cache.layers
+            for layer in layers:  # an interrupted step may have left more in some than in others
+                layer.crop(min(length - layer.get_seq_length(), 0))
+        del self.entries[shared:]
+        self.mask = self.mask.new_ones(1, length)
+        return shared
+
+    def feed(
+        self, rows: Sequence[Sequence[Tensor]], keys: Sequence[int | str]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Let the LLM read on.
+
+        Args:
+            rows: for each row the embeddings (slots, hidden) of what comes next.
+            keys: of the single row's embeddings; not looked at with several rows.
+
+        Returns:
+            Logits (rows, vocabulary) of the next token, and for each row the states (slots, hidden) of what
+            was fed.
+        """
+        joined = [torch.cat(list(row)) for row in rows]
+        width = max(len(row) for row in joined)
+        new = self.mask.new_zeros(len(joined), width)
+        embeddings = joined[0].new_zeros(len(joined), width, joined[0].shape[-1])
+        for index, row in enumerate(joined):
+            new[index, width - len(row) :] = 1
+            embeddings[index, width - len(row) :] = row
+        mask = torch.cat([self.mask, new], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
+        logits, hidden = self.model.think(
+            embeddings, mask, position_ids=positions, cache=self.cache, use_cache=True
+        )
+        self.mask = mask
+        self.fed += int(new.sum())
+        if len(rows) == 1:
+            self.entries.extend((key, len(slot)) for key, slot in zip(keys, rows[0], strict=True))
+        return logits[:, -1], [states[width - len(row) :] for states, row in zip(hidden, joined, strict=True)]
+
+    def keep(self, rows: list[int]) -> None:
+        """Forget all rows but these."""
+        index = torch.tensor(rows, device=self.mask.device)
+        self.cache.batch_select_indices(index)
+        self.mask = self.mask[index]
+
+
+class Detokeniser:
+    """Token ids → text as it grows: never half a character, and with the spaces of the decoded whole."""
+
+    def __init__(self, tokenizer: Any, strip: bool) -> None:
+        self.tokenizer = tokenizer
+        self.strip = strip  # an answer does not begin with a space
+        self.ids: list[int] = []
+        self.shown = 0
+
+    def push(self, token: int) -> str:
+        """What the token adds to the text; empty while a character is incomplete."""
+        self.ids.append(token)
+        text = self._text()
+        return "" if text.endswith("\ufffd") else self._show(text)
+
+    def flush(self) -> str:
+        """What is still held back; the next token begins a new text."""
+        rest = self._show(self._text())
+        self.ids, self.shown, self.strip = [], 0, False
+        return rest
+
+    def _text(self) -> str:
+        text = self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.lstrip() if self.strip else text
+
+    def _show(self, text: str) -> str:
+        new = text[self.shown :]
+        self.shown = max(self.shown, len(text))
+        return new
+
+
+class Chooser:
+    """Chooses one answer's tokens, with a random generator of its own: alone and in a batch the same."""
+
+    def __init__(self, model: AnyGPT, options: Options) -> None:
+        self.options = options
+        self.base = model.signals.base
+        self.starts = torch.tensor([ids.start for ids in model.signals.ids.values()], dtype=torch.long)
+        self.media = 0
+        self.random = torch.Generator().manual_seed(options.seed)
+
+    def __call__(self, logits: Tensor) -> int:
+        """Logits (vocabulary) → a token id: of the LLM, or the first of a run of signal tokens."""
+        logits = logits.float().cpu()
+        allowed = torch.zeros_like(logits, dtype=torch.bool)
+        allowed[: self.base] = True
+        if self.media < self.options.max_media:
+            allowed[self.starts] = True
+        logits = logits.masked_fill(~allowed, -torch.inf)
+        if self.options.temperature == 0:
+            token = int(logits.argmax())
+        else:
+            shares, order = torch.softmax(logits / self.options.temperature, -1).sort(
+                descending=True, stable=True
+            )
+            shares = shares.masked_fill(shares.cumsum(-1) - shares >= self.options.top_p, 0)
+            token = int(order[torch.multinomial(shares, 1, generator=self.random)])
+        self.media += token >= self.base
+        return token
+
+
+@torch.no_grad()
+def think(
+    model: AnyGPT, prompts: Sequence[Prompt], options: Options, memory: Memory | None = None
+) -> Iterator[tuple[int, str | Run]]:
+    """Answer prompts, yielding (row, text) as text grows and (row, Run) where a medium belongs.
+
+    When the first token of a run is chosen, the run is read whole in one step; text goes on after it.
+
+    Args:
+        memory: of the single prompt's conversation, to be read on from; a fresh one otherwise.
+    """
+    memory = memory or Memory(model, len(prompts))
+    choosers = [Chooser(model, options) for _ in prompts]
+    texts = [Detokeniser(model.tokenizer, strip=True) for _ in prompts]
+    rows, keys = [], []
+    for prompt in prompts:
+        media = iter(prompt.media)
+        keys = [next(media).fingerprint if token == MEDIUM else token for token in prompt.ids]
+        known = memory.recall(keys) if len(prompts) == 1 else 0
+        fresh = prompt.media[prompt.ids[:known].count(MEDIUM) :]
+        rows.append(model.embed(prompt.ids[known:], model.adapt(fresh)))
+        keys = keys[known:]
+    logits, _ = memory.feed(rows, keys)
+    live = list(range(len(prompts)))
+    for _ in range(options.max_new_tokens):
+        going, chosen = [], []
+        for slot, row in enumerate(live):
+            token = choosers[row](logits[slot])
+            signal = token >= model.signals.base
+            delta = texts[row].flush() if signal or token in model.stops else texts[row].push(token)
+            if delta:
+                yield row, delta
+            if token not in model.stops:
+                going.append(slot)
+                chosen.append(list(model.signals.ids[model.signals.modality(token)]) if signal else [token])
+        if not going:
+            return
+        if len(going) < len(live):
+            memory.keep(going)
+            live = [live[slot] for slot in going]
+        rows = [model.embed(ids) for ids in chosen]
+        logits, hidden = memory.feed(rows, chosen[0])
+        for row, ids, slots, states in zip(live, chosen, rows, hidden, strict=True):
+            if ids[0] >= model.signals.base:
+                yield row, Run(model.signals.modality(ids[0]), states, torch.cat(slots))
+    for row in live:
+        if delta := texts[row].flush():
+            yield row, delta

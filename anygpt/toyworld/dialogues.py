@@ -1,0 +1,684 @@
+"""Conversations of the toy world: who asks for what, with which media, and the right answer.
+
+A conversation is a list of messages in the form of `anygpt.messages`. Media parts carry what they show instead of
+data: `{"type": "image", "scene": Scene}`, `{"type": "audio", "tone": Tone}`; the assistant's also `"caption"`.
+`anygpt.toyworld.source` draws them.
+
+The talk has a *focus*, the scene that was last shown or asked for: edits, questions and changes of medium refer to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from anygpt.toyworld import smalltalk
+from anygpt.toyworld.phrases import (
+    BACKGROUND_WORDS,
+    COLOUR_WORDS,
+    CONTOUR_CAUSES,
+    MOTION_PHRASES,
+    PLACE_PHRASES,
+    SHAPE_WORDS,
+    SIZE_WORDS,
+    article,
+    caption_film,
+    caption_picture,
+    caption_sound,
+    describe_sound,
+    motion_phrase,
+    pick,
+    place_phrase,
+    say_background,
+    say_relation,
+    say_scene,
+    say_sound,
+)
+from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
+from anygpt.toyworld.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    Scene,
+    Thing,
+    position,
+    random_scene,
+    relation,
+)
+from anygpt.toyworld.sounds import Tone, random_tone, tone_of
+
+Part = dict
+Rng = np.random.Generator
+OUTPUTS = ("image", "audio", "video")
+
+# What the model chooses where a request leaves it open, half of the time; else anything.
+DEFAULTS = {"size": "large", "place": "centre", "motion": "right", "background": "white"}
+
+POLITE_START = ("", "", "", "", "", "", "please ", "kindly ", "i need you to ", "go ahead and ", "hi, ", "hello, please ", "ok, ", "would you please ", "for me, ", "next, ", "let's ",  "can you ", "could you ", "would you ", "can you please ", "now ", "i want you to ", "hey, ")
+POLITE_END = ("", "", "", "", "", " please", ", please", " for me", " now", ", thanks")
+
+PICTURE_ASKS = (
+    "draw {x}", "draw {x}", "draw {x}", "draw me {x}", "paint {x}", "paint me {x}", "sketch {x}", "show {x}", "show me {x}",
+    "make a picture of {x}", "make an image of {x}", "make a drawing of {x}", "create a picture of {x}", "create an image of {x}",
+    "generate a picture of {x}", "generate an image of {x}", "give me a picture of {x}", "give me an image of {x}",
+    "render {x}", "produce an image of {x}", "illustrate {x}", "design a picture with {x}", "picture {x}",
+    "draw a picture of {x}", "draw a picture with {x}", "show me a picture of {x}", "show me an image with {x}", "make {x}", "create {x}",
+    "visualise {x}", "come up with a picture of {x}", "produce a drawing of {x}", "produce a painting of {x}", "make a painting with {x}", "put {x} in a picture",
+    "compose an image with {x}", "draw an image that shows {x}", "create artwork of {x}", "make an illustration of {x}", "send me a picture of {x}",
+    "get me an image of {x}", "prepare a picture showing {x}", "generate {x}", "display {x}", "create a drawing containing {x}", "make a sketch of {x}",
+)  # fmt: skip
+PICTURE_WISHES = (
+    "a picture of {x}", "an image of {x}", "{x}", "i want a picture of {x}", "i would like an image of {x}", "i'd like to see {x}",
+    "i need a picture of {x}", "what does {x} look like?", "let me see {x}", "picture: {x}", "image: {x}", "a drawing of {x}",
+    "how does {x} look?", "i want to see {x}", "a photo of {x}",
+    "i would love a painting of {x}", "i'd love a picture with {x}", "may i have a picture of {x}?", "may i see {x}?", "i wish to see {x}", "a painting of {x}",
+    "i need an illustration of {x}", "we need an image showing {x}", "let us have a drawing of {x}", "there should be {x} in the picture", "a picture showing {x}",
+)  # fmt: skip
+FILM_ASKS = (
+    "make a video of {x}", "make a film of {x}", "make a movie of {x}", "create a video of {x}", "generate a video of {x}",
+    "film {x}", "animate {x}", "show me a video of {x}", "show a film of {x}", "give me a video of {x}", "give me a clip of {x}",
+    "make an animation of {x}", "create an animation of {x}", "generate a clip of {x}", "record {x}", "render a video of {x}",
+    "draw a film of {x}", "produce a video of {x}", "make a short film of {x}", "show me a clip of {x}", "make a video with {x}",
+    "make a video where there is {x}", "create a short video clip of {x}", "generate a film with {x}", "show me a movie of {x}",
+    "produce a clip with {x}", "make me a short movie in which there is {x}", "make a film in which you see {x}", "compose an animation showing {x}",
+    "send me a clip of {x}", "prepare a video showing {x}", "create a movie with {x}", "turn {x} into a video", "put {x} in a film", "show {x} in a video",
+    "give me an animation with {x}", "shoot a video of {x}", "make an animated clip of {x}", "create a moving picture of {x}", "make an animation showing {x}",
+)  # fmt: skip
+FILM_WISHES = (
+    "a video of {x}", "a film of {x}", "a movie of {x}", "i want a video of {x}", "i would like a film of {x}", "an animation of {x}",
+    "i need a video of {x}", "video: {x}", "a clip of {x}", "i'd like to watch {x}", "let me watch {x}", "film: {x}", "i want to watch {x}",
+    "i would love a clip of {x}", "may i have a film of {x}?", "may i watch {x}?", "i'd like an animation of {x}", "we need a video showing {x}", "a short film of {x}",
+)  # fmt: skip
+SOUND_ASKS = (
+    "play {x}", "play me {x}", "make {x}", "let me hear {x}", "give me {x}", "create {x}", "generate {x}", "produce {x}", "sing {x}",
+    "synthesise {x}", "make an audio clip of {x}", "generate audio of {x}", "record {x}", "i want to hear {x}", "i would like to hear {x}",
+    "i'd like {x}", "{x}", "audio: {x}", "sound: {x}", "emit {x}", "create an audio file with {x}", "let me listen to {x}", "i need {x}",
+    "compose {x}", "sound {x}", "could i hear {x}?", "may i hear {x}?", "i would love to hear {x}", "prepare {x}", "send me {x}", "output {x}", "make me {x}",
+    "give me an audio file with {x}", "produce audio: {x}", "use your voice for {x}", "put {x} in a sound file", "i'd love to listen to {x}",
+)  # fmt: skip
+THING_SOUND_ASKS = (
+    "play the sound of {x}", "what does {x} sound like?", "make the sound of {x}", "let me hear {x}", "how does {x} sound?",
+    "give me the sound of {x}", "i want to hear {x}", "generate the sound of {x}", "create the sound of {x}", "the sound of {x}",
+    "sound of {x}", "what sound does {x} make?", "play {x} as a sound", "produce the sound that {x} makes", "let me listen to {x}",
+    "generate audio of {x}", "make an audio clip of {x}", "play me {x}", "play the noise of {x}", "i would like to hear {x}",
+    "make a sound for {x}", "which sound does {x} make?", "what noise does {x} make?", "compose the sound of {x}", "may i hear {x}?", "i would love to hear {x}",
+    "turn {x} into a sound", "give me audio of {x}", "synthesise the sound of {x}", "what would {x} sound like?", "imitate {x}", "let us hear {x}",
+)  # fmt: skip
+
+
+def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str) -> str:
+    """One request for `what`, polite or not."""
+    if wishes and rng.random() < 0.3:
+        return pick(rng, wishes).format(x=what) + pick(rng, ("", "", ", please"))
+    start = pick(rng, POLITE_START)
+    text = start + pick(rng, commands).format(x=what) + pick(rng, POLITE_END)
+    asking = start.startswith(("can", "could", "would"))
+    return text + "?" if asking and "?" not in text and rng.random() < 0.7 else text
+
+
+def finish(rng: Rng, text: str) -> str:
+    """Capitals and full stops as people use them."""
+    text = text.strip()
+    if rng.random() < 0.5:
+        text = text[0].upper() + text[1:]
+    if text[-1] not in "?.!" and rng.random() < 0.35:
+        text += pick(rng, (".", ".", "!"))
+    elif text[-1] == "?" and rng.random() < 0.15:
+        text = text[:-1]
+    return text
+
+
+def chosen(rng: Rng, attributes: tuple[str, ...], often: float = 0.75) -> frozenset[str]:
+    """Which attributes a request names: often all, else any of them, and shape or colour nearly always."""
+    if rng.random() < 0.4:
+        return frozenset(attributes)
+    said = {name for name in attributes if rng.random() < often}
+    if not said & {"shape", "colour"}:
+        said.add("shape")
+    return frozenset(said)
+
+
+def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable[[Scene], bool]) -> Scene:
+    """What a request leaves open, as the model likes to fill it in."""
+    if len(scene.things) == 2:
+        return scene
+    thing = scene.things[0]
+    usual = {name: value for name, value in DEFAULTS.items() if name not in said and rng.random() < 0.7}
+    if thing.motion == "still":  # a picture, or the sound of a thing at rest
+        usual.pop("motion", None)
+    background = usual.pop("background", scene.background)
+    liked = Scene(background, (position(replace(thing, **usual), rng),))
+    return liked if accept(liked) else scene
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+def image_part(scene: Scene) -> Part:
+    return {"type": "image", "scene": scene, "caption": caption_picture(scene)}
+
+
+def video_part(scene: Scene) -> Part:
+    return {"type": "video", "scene": scene, "caption": caption_film(scene)}
+
+
+def audio_part(tone: Tone) -> Part:
+    return {"type": "audio", "tone": tone, "caption": caption_sound(tone)}
+
+
+def answer(parts: list[Part]) -> list[Part]:
+    """Each medium after the sentence that says what it is."""
+    content: list[Part] = []
+    for index, part in enumerate(parts):
+        what = f"a film of {part['caption']}" if part["type"] == "video" else part["caption"]
+        content += [{"type": "text", "text": f"{' And here' if index else 'Here'} is {what}."}, part]
+    return content
+
+
+def medium_of(kind: str, scene: Scene) -> Part:
+    if kind == "image":
+        return image_part(scene)
+    return video_part(scene) if kind == "video" else audio_part(tone_of(scene.things[0]))
+
+
+class Talk:
+    """A conversation under way: the messages so far, and the scene in focus."""
+
+    def __init__(self, rng: Rng, accept: Callable[[Scene], bool]) -> None:
+        self.rng, self.accept = rng, accept
+        self.messages: list[dict] = []
+        self.scene: Scene | None = None  # in focus
+        self.kind = "image"  # the medium last given
+
+    # -------------------------------------------------------------------------------------------- helpers
+
+    def say(self, text: str, reply: str | list[Part], media: list[Part] | None = None) -> None:
+        """One exchange; media stand before or after the words."""
+        content: list[Part] = [{"type": "text", "text": finish(self.rng, text)}]
+        if media:
+            content = media + content if self.rng.random() < 0.75 else content + media
+        if isinstance(reply, str):
+            reply = [{"type": "text", "text": reply}]
+        self.messages += [{"role": "user", "content": content}, {"role": "assistant", "content": reply}]
+
+    def give(self, text: str, parts: list[Part], media: list[Part] | None = None) -> None:
+        self.say(text, answer(parts), media)
+        self.kind = parts[-1]["type"]
+
+    def new_scene(self, moving: bool = False, two_things: float = 0.2) -> Scene:
+        return random_scene(self.rng, two_things=0 if moving else two_things, moving=moving, accept=self.accept)
+
+    # -------------------------------------------------------------------------------------------- requests
+
+    def request_picture(self) -> None:
+        scene = self.new_scene()
+        said = chosen(self.rng, ("shape", "colour", "size", "place", "background"))
+        scene = with_defaults(self.rng, scene, said, self.accept)
+        self.give(ask(self.rng, PICTURE_ASKS, PICTURE_WISHES, say_scene(self.rng, scene, said)), [image_part(scene)])
+        self.scene = scene
+
+    def request_film(self) -> None:
+        scene = self.new_scene(moving=True)
+        said = chosen(self.rng, ("shape", "colour", "size", "place", "motion", "background"), 0.7)
+        if self.rng.random() < 0.7:
+            said |= {"motion"}
+        scene = with_defaults(self.rng, scene, said, self.accept)
+        self.give(ask(self.rng, FILM_ASKS, FILM_WISHES, say_scene(self.rng, scene, said, film=True)), [video_part(scene)])
+        self.scene = scene
+
+    def request_sound(self) -> None:
+        tone = random_tone(self.rng)
+        said = chosen(self.rng, ("shape", "size", "motion"))
+        if "shape" not in said and self.rng.random() < 0.5 and not {"size", "motion"} & said:
+            said |= {"shape"}
+        tone = self.default_tone(tone, said)
+        self.give(ask(self.rng, SOUND_ASKS, (), say_sound(self.rng, tone, said)), [audio_part(tone)])
+        self.scene = None
+
+    def default_tone(self, tone: Tone, said: frozenset[str]) -> Tone:
+        """An unsaid pitch is mostly middle, an unsaid contour mostly steady."""
+        pitch = "middle" if "size" not in said and self.rng.random() < 0.8 else tone.pitch
+        contour = "steady" if "motion" not in said and self.rng.random() < 0.8 else tone.contour
+        return Tone(tone.shape, pitch, contour)
+
+    def request_thing_sound(self) -> None:
+        """The sound of a thing: its size is the pitch, its motion the contour; colour and place are silent."""
+        rng = self.rng
+        scene = self.new_scene(moving=True)
+        said = chosen(rng, ("shape", "colour", "size", "motion"), 0.6) | {"shape"}
+        thing = scene.things[0]
+        tone = tone_of(thing)
+        if "motion" not in said:
+            scene = Scene(scene.background, (replace(thing, motion="still"),))
+            tone = tone_of(scene.things[0])
+        if "size" not in said:
+            tone = self.default_tone(tone, frozenset({"motion"}))
+        self.give(ask(rng, THING_SOUND_ASKS, (), say_scene(rng, scene, said, film=True)), [audio_part(tone)])
+        self.scene = scene if "size" in said else None
+
+    def request_several(self) -> None:
+        """One thing in two or three media, or two things in two media."""
+        rng = self.rng
+        kinds = list(rng.permutation(OUTPUTS)[: 2 if rng.random() < 0.75 else 3])
+        moving = "video" in kinds or rng.random() < 0.2
+        scene = self.new_scene(moving=moving, two_things=0)
+        said = chosen(rng, ("shape", "colour", "size", "place", "background")) | {"shape"}
+        if moving and (rng.random() < 0.7 or "video" not in kinds):
+            said |= {"motion"}
+        scene = with_defaults(rng, scene, said, self.accept)
+        what = say_scene(rng, scene, said, film=moving)
+        if rng.random() < 0.3:
+            self.request_two_things(kinds[:2])
+            return
+        verbs = {
+            "image": ("draw it", "paint it", "make a picture of it", "show a picture of it", "show it", "draw a picture"),
+            "audio": ("play its sound", "let me hear it", "make its sound", "play the sound", "give me its sound", "add its sound"),
+            "video": ("film it", "make a video of it", "animate it", "make a film of it", "show a film of it", "make a clip of it"),
+        }
+        nouns = {
+            "image": ("a picture", "an image", "a drawing"),
+            "audio": ("the sound", "a sound", "audio", "an audio clip"),
+            "video": ("a video", "a film", "a clip", "an animation"),
+        }
+        joiner = pick(rng, (" and ", " and ", " and then ", ", then ", " and also ", ", and "))
+        form = rng.random()
+        if form < 0.5:
+            first = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kinds[0]]
+            command = pick(rng, tuple(x for x in first if "?" not in x)).format(x=what)
+            text = pick(rng, POLITE_START) + command + "".join(joiner + pick(rng, verbs[k]) for k in kinds[1:])
+        elif form < 0.8:
+            listed = [pick(rng, nouns[k]) for k in kinds]
+            listing = ", ".join(listed[:-1]) + " and " + listed[-1]
+            ask_for = ("make", "give me", "create", "i want", "i need", "generate", "show me", "produce")
+            text = f"{pick(rng, POLITE_START)}{pick(rng, ask_for)} {listing} of {what}"
+        else:
+            text = f"{what}: " + joiner.join(pick(rng, verbs[k]) for k in kinds)
+        self.give(text + pick(rng, POLITE_END), [medium_of(k, scene) for k in kinds])
+        self.scene = scene
+
+    def request_two_things(self, kinds: list[str]) -> None:
+        rng = self.rng
+        texts, parts = [], []
+        for kind in kinds:
+            asks = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kind]
+            scene = self.new_scene(moving=kind != "image", two_things=0)
+            said = chosen(rng, ("shape", "colour", "size")) | {"shape", "size", "motion"}
+            scene = with_defaults(rng, scene, said, self.accept)
+            command = pick(rng, tuple(x for x in asks if "?" not in x))
+            texts.append(command.format(x=say_scene(rng, scene, said, film=kind != "image")))
+            parts.append(medium_of(kind, scene))
+        self.give(pick(rng, (" and ", ", then ", " and then ", ". ")).join(texts), parts)
+        self.scene = None
+
+    # -------------------------------------------------------------------------------------------- given media
+
+    def given_image(self) -> None:
+        self.scene, self.kind = self.new_scene(two_things=0.3), "image"
+        self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
+
+    def given_video(self) -> None:
+        self.scene, self.kind = self.new_scene(moving=True), "video"
+        self.ask_about_scene([{"type": "video", "scene": self.scene}], "video")
+
+    def given_audio(self) -> None:
+        rng = self.rng
+        tone = random_tone(rng)
+        media: list[Part] = [{"type": "audio", "tone": tone}]
+        size = {"high": "small", "low": "large"}.get(tone.pitch)
+        it = pick(rng, ("the sound", "it", "this", "this sound"))
+        asks = [
+            (("what do you hear?", "describe the sound", "describe this sound", "what is this?", "what sound is this?", "describe it",
+              "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear"),
+             f"I hear {describe_sound(tone)}."),
+            (("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
+              "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape"),
+             f"It is {article(tone.shape)}."),
+            ((f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
+              "how high is it?", "high or low?"),
+             f"The pitch is {tone.pitch}."),
+            (("how does the sound change?", "what does the sound do?", "what is the contour?", "does the sound rise or fall?", "how does it change?",
+              "is it steady, rising, falling, pulsing, fading in or fading out?", "does it go up or down?", "describe the contour", "how does the pitch move?"),
+             f"The sound is {tone.contour}."),
+            (("how does the thing move?", "what is the thing doing?", "how does it move?", "what is the motion?", "which motion is it?",
+              "what motion makes this sound?"),
+             f"The sound is {tone.contour}, so it is {CONTOUR_CAUSES[tone.contour]}."),
+        ]  # fmt: skip
+        if size:
+            asks.append((("how big is the thing?", "is the thing small or large?", "what size is it?", "how big is it?", "is it big or small?",
+                          "what is the size?", "how large is it?"), f"The pitch is {tone.pitch}, so it is {size}."))  # fmt: skip
+        # Describing asks for everything at once, so it comes most often.
+        questions, reply = asks[0 if rng.random() < 0.3 else rng.integers(len(asks))]
+        self.say(pick(rng, questions), reply, media)
+        self.scene = None
+
+    def given_depth(self) -> None:
+        rng = self.rng
+        scene = self.new_scene(two_things=0)
+        thing = scene.things[0]
+        media: list[Part] = [{"type": "depth", "scene": scene}]
+        metres = f"{DISTANCES[thing.size]:g} metre{'s' if thing.size == 'small' else ''}"
+        where = place_phrase(thing.place)
+        asks = (
+            (("what is this?", "describe this depth map", "what do you see?", "describe the depth map", "what is in the depth map?", "describe it",
+              "tell me about it", "describe this", "what does this depth map show?", "caption this"),
+             f"I see {article(f'{thing.size} {thing.shape}')} {where}, {metres} away."),
+            (("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
+            (("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
+            (("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            (("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
+             f"It is {metres} away."),
+        )  # fmt: skip
+        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(pick(rng, questions), reply, media)
+        self.scene = None
+
+    def given_thermal(self) -> None:
+        rng = self.rng
+        scene = self.new_scene(two_things=0)
+        thing = scene.things[0]
+        media: list[Part] = [{"type": "thermal", "scene": scene}]
+        degrees, where = f"{TEMPERATURES[thing.colour]:g} degrees", place_phrase(thing.place)
+        asks = (
+            (("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
+              "what is in the thermal image?", "tell me about it", "describe this", "what does the heat picture show?", "caption this"),
+             f"I see {article(f'{thing.colour} {thing.shape}')} {where}, at about {degrees}."),
+            (("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
+            (("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "what colour must it be?", "name the colour"),
+             f"It is {thing.colour}."),
+            (("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            (("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
+              "is it hot or cold?"),
+             f"It is at about {degrees}."),
+        )  # fmt: skip
+        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(pick(rng, questions), reply, media)
+        self.scene = None
+
+    def given_imu(self) -> None:
+        rng = self.rng
+        motion = pick(rng, MOTIONS)
+        media: list[Part] = [{"type": "imu", "motion": motion}]
+        questions = (
+            "how does it move?", "what is the motion?", "describe the motion", "what is it doing?", "what does the sensor feel?", "describe this",
+            "what is this?", "how is the thing moving?", "which motion is this?", "describe it", "what motion is it?", "what happens?",
+            "what does the motion sensor say?", "in which direction does it move?", "caption this", "how does the thing move?", "is it moving?",
+        )  # fmt: skip
+        self.say(pick(rng, questions), f"It is {motion_phrase(motion)}.", media)
+        self.scene = None
+
+    def ask_about_scene(self, media: list[Part] | None, kind: str) -> None:
+        """A question about the scene in focus, with its medium or after it."""
+        assert self.scene is not None
+        rng, scene = self.rng, self.scene
+        noun = pick(rng, ("video", "film", "clip") if kind == "video" else ("picture", "image", "picture"))
+        if len(scene.things) == 2:
+            self.ask_about_pair(media, noun)
+            return
+        thing = scene.things[0]
+        the = pick(rng, ("it", "it", "it", "the thing", f"the {thing.shape}", "the shape", "the object"))
+        caption = caption_film(scene) if kind == "video" else caption_picture(scene)
+        asks = [
+            ((f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
+              f"what does the {noun} show?", "describe what you see", f"what can you see in this {noun}?", "caption this", "describe this",
+              f"generate a caption for this {noun}", f"write a caption for the {noun}", f"tell me about this {noun}", "what is shown here?"),
+             f"I see {caption}."),
+            ((f"what colour is {the}?", f"which colour does {the} have?", f"what is the colour of {the}?", f"what color is {the}?", "name the colour",
+              "what colour do you see?", "what is the colour?"),
+             f"It is {thing.colour}."),
+            (("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
+              "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?"),
+             f"It is {article(thing.shape)}."),
+            ((f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
+              f"how large is {the}?", f"what is the size of {the}?"),
+             f"It is {thing.size}."),
+            ((f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
+              "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?"),
+             f"It is {place_phrase(thing.place)}."),
+            (("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
+              f"what is the background of the {noun}?", f"what background has the {noun}?", "is the background white, grey or black?"),
+             f"The background is {scene.background}."),
+            (("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
+             "There is one thing."),
+            self.yes_or_no(thing),
+        ]  # fmt: skip
+        if kind == "video":
+            motion = (
+                (f"how does {the} move?", "what is the motion?", f"what does {the} do?", f"what is {the} doing?", "describe the motion", "what happens?",
+                 f"in which direction does {the} move?", f"what happens in the {noun}?", f"how is {the} moving?", f"does {the} move?", "which motion is it?"),
+                f"It is {motion_phrase(thing.motion)}.",
+            )  # fmt: skip
+            asks += [motion, motion]
+        questions, reply = asks[0 if rng.random() < 0.2 else rng.integers(len(asks))]
+        self.say(pick(rng, questions), reply, media)
+
+    def yes_or_no(self, thing: Thing) -> tuple[tuple[str, ...], str]:
+        rng = self.rng
+        name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][rng.integers(3)]
+        real = getattr(thing, name)
+        asked = real if rng.random() < 0.5 else pick(rng, values)
+        said = article(asked) if name == "shape" else asked
+        truth = article(real) if name == "shape" else real
+        return (f"is it {said}?", f"is this {said}?"), (f"Yes, it is {truth}." if asked == real else f"No, it is {truth}.")
+
+    def ask_about_pair(self, media: list[Part] | None, noun: str) -> None:
+        assert self.scene is not None
+        rng, scene = self.rng, self.scene
+        first, second = scene.things if rng.random() < 0.5 else scene.things[::-1]
+        how = relation(first, second)
+        asked = how if rng.random() < 0.5 else pick(rng, ("left of", "right of", "above", "below"))
+        one, other = f"the {first.shape}", f"the {second.shape}"
+        if rng.random() < 0.4:
+            one, other = f"the {first.colour} {first.shape}", f"the {second.colour} {second.shape}"
+        verdict = "Yes" if asked == how else "No"
+        asks = (
+            ((f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
+              f"what does the {noun} show?", "describe what you see", "caption this", "describe this"),
+             f"I see {caption_picture(scene)}."),
+            ((f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {place_phrase(first.place)}, {how} {other}."),
+            ((f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
+            ((f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
+            ((f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
+            (("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
+             "There are two things."),
+            ((f"how are {one} and {other} placed?", f"what is the relation of {one} to {other}?", f"where is {one} relative to {other}?"),
+             f"{one.capitalize()} is {how} {other}."),
+            ((f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
+            (("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
+        )  # fmt: skip
+        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(pick(rng, questions), reply, media)
+
+    # -------------------------------------------------------------------------------------------- from medium to medium
+
+    def cross(self) -> None:
+        """A medium is given, another is asked for; what the given one does not carry, the model chooses."""
+        rng = self.rng
+        given = pick(rng, ("image", "audio", "video", "depth", "thermal", "imu"))
+        wanted = pick(rng, OUTPUTS)
+        scene = self.new_scene(moving=given in ("video", "imu") or (given == "audio" and wanted == "video"), two_things=0)
+        thing = scene.things[0]
+        carried = {
+            "image": {"shape", "colour", "size", "place", "background"},
+            "video": {"shape", "colour", "size", "place", "background", "motion"},
+            "audio": {"shape", "size", "motion"},
+            "depth": {"shape", "size", "place"},
+            "thermal": {"shape", "colour", "place"},
+            "imu": {"motion"},
+        }[given]
+        if given != "imu":
+            # A still medium shows a still thing, and its film would stand still: say a motion in the words instead.
+            extra = ""
+            if wanted == "video" and given not in ("video", "audio"):
+                thing = replace(thing, motion=pick(rng, MOTIONS))
+                extra = " " + pick(rng, MOTION_PHRASES[thing.motion])
+                carried |= {"motion"}
+        else:
+            extra = ""
+        liked = with_defaults(rng, Scene(scene.background, (thing,)), frozenset(carried), self.accept)
+        target = liked.things[0]
+        if wanted == "audio" and "motion" not in carried:
+            target = replace(target, motion="still")
+            liked = Scene(liked.background, (target,))
+        if given == "audio":
+            # Rising is moving up or growing, falling moving down or shrinking: the answer takes the first.
+            first = {"growing": "up", "shrinking": "down"}
+            target = replace(target, motion=first.get(target.motion, target.motion))
+            liked = Scene(liked.background, (target,))
+        media: list[Part] = [
+            {"type": "audio", "tone": tone_of(thing)}
+            if given == "audio"
+            else {"type": "imu", "motion": thing.motion}
+            if given == "imu"
+            else {"type": given, "scene": Scene(scene.background, (thing if given == "video" else replace(thing, motion="still"),))}
+        ]
+        asks = {
+            "image": ("draw this", "draw it", "what would this look like?", "make a picture of this", "paint it", "show me a picture of it",
+                      "turn this into a picture", "make an image of this", "draw a picture of it", "what does it look like?", "draw what you hear"
+                      if given == "audio" else "draw what this is", "generate an image of this", "as a picture, please", "show this as an image"),
+            "audio": ("play its sound", "what does this sound like?", "what would this sound like?", "make its sound", "play the sound of this",
+                      "let me hear it", "turn this into a sound", "play this", "give me the sound of it", "generate its sound", "how does it sound?"),
+            "video": ("make a video of it", "film this", "animate this", "make a film of this", "turn this into a video", "show it as a film",
+                      "make a video of this", "animate it", "generate a video of it", "create a clip of it", "make it into a movie of it"),
+        }[wanted]  # fmt: skip
+        text = pick(rng, POLITE_START) + pick(rng, asks).rstrip("?") + extra
+        self.give(text, [medium_of(wanted, liked)], media)
+        self.scene = liked
+
+    # -------------------------------------------------------------------------------------------- going on
+
+    def edit(self) -> None:
+        """Change one attribute of the thing in focus and give it in the same medium."""
+        assert self.scene is not None
+        rng, thing = self.rng, self.scene.things[0]
+        names = {
+            "image": ["colour", "shape", "size", "place", "background"],
+            "video": ["colour", "shape", "size", "place", "background", "motion"],
+            "audio": ["shape", "size", "motion"],
+        }[self.kind]
+        for _ in range(20):
+            name = pick(rng, names)
+            if name == "background":
+                background = pick(rng, tuple(BACKGROUNDS))
+                new = Scene(background, self.scene.things)
+            else:
+                values = {"colour": tuple(COLOURS), "shape": SHAPES, "size": tuple(SIZES), "place": PLACES, "motion": MOTIONS}[name]
+                background = self.scene.background
+                new = Scene(background, (position(replace(thing, **{name: pick(rng, values)}), rng),))
+            if new != self.scene and self.accept(new):
+                break
+        else:
+            return
+        after = new.things[0]
+        it = pick(rng, ("it", "it", f"the {thing.shape}", "the thing"))
+        ways = {
+            "colour": (f"make {it} {{}}", f"now make {it} {{}}", f"change {it} to {{}}", "in {} please", f"paint {it} {{}}", f"turn {it} {{}}",
+                       "change the colour to {}", "now in {}", "and now {}", "{} instead", "do it in {}", "the same in {}", "now {}"),
+            "shape": (f"make {it} a {{}}", f"now make {it} a {{}}", f"turn {it} into a {{}}", "the same with a {}", "now a {}", "change the shape to a {}",
+                      "a {} instead", "replace it with a {}", "and as a {}"),
+            "size": (f"make {it} {{}}", f"now make {it} {{}}", "{} please", f"now {it} should be {{}}", "and now {}", "change the size to {}"),
+            "place": (f"move {it} so that it is {{}}", f"put {it} {{}}", f"now put {it} {{}}", f"place {it} {{}}", "now {}", "the same {}", f"i want {it} {{}}"),
+            "motion": (f"make {it} {{}}", f"now {it} should be {{}}", "now {}", f"let me have {it} {{}}", "the same, but {}", "but {}", f"i want {it} {{}}"),
+            "background": ("make it {}", "now {}", "the same {}", "put it {}", "{} please", "change it so that it is {}"),
+        }[name]  # fmt: skip
+        value = {
+            "colour": lambda: pick(rng, COLOUR_WORDS[after.colour]),
+            "shape": lambda: pick(rng, SHAPE_WORDS[after.shape]),
+            "size": lambda: pick(rng, SIZE_WORDS[after.size]),
+            "place": lambda: pick(rng, PLACE_PHRASES[after.place]),
+            "motion": lambda: pick(rng, MOTION_PHRASES[after.motion]),
+            "background": lambda: say_background(rng, background),
+        }[name]()
+        text = pick(rng, ways).format(value)
+        if name == "size" and rng.random() < 0.4:
+            text = f"make {it} " + ("bigger" if after.size == "large" else "smaller")
+        if name == "background" and rng.random() < 0.5:
+            word = pick(rng, BACKGROUND_WORDS[background])
+            text = pick(rng, ("make the background {}", "change the background to {}", "with a {} background", "now the background {}")).format(word)
+        self.give(text, [medium_of(self.kind, new)])
+        self.scene = new
+
+    def other_medium(self) -> None:
+        """The thing in focus in another medium: "now play its sound", "and as a film, moving up"."""
+        assert self.scene is not None
+        rng = self.rng
+        kind = pick(rng, [k for k in OUTPUTS if k != self.kind])
+        thing, extra = self.scene.things[0], ""
+        if kind == "video" and self.kind != "video" and (thing.motion == "still" or rng.random() < 0.5):
+            thing = replace(thing, motion=pick(rng, MOTIONS))
+            extra = " " + pick(rng, MOTION_PHRASES[thing.motion])
+        scene = Scene(self.scene.background, (thing,))
+        asks = {
+            "image": ("now draw it", "draw it", "show me a picture of it", "make a picture of it", "now as a picture", "and a picture of it"),
+            "audio": ("play its sound", "now play its sound", "what does it sound like", "let me hear it", "and its sound", "now the sound", "how does it sound",
+                      "make its sound", "what sound does it make"),
+            "video": ("now make a video of it", "animate it", "film it", "now as a film", "make a film of it", "and a video of it", "show it"),
+        }[kind]  # fmt: skip
+        if kind == "video" and not extra and rng.random() < 0.3:
+            asks = ("animate it", "make a video of it")
+        self.give(pick(rng, asks) + extra, [medium_of(kind, scene)])
+        self.scene = scene
+
+    def plain(self) -> None:
+        text, reply = smalltalk.exchange(self.rng)
+        self.say(text, reply)
+
+    def outside(self) -> None:
+        text, reply = smalltalk.outside(self.rng)
+        self.say(text, reply)
+
+    def knowledge(self) -> None:
+        text, reply = smalltalk.knowledge(self.rng)
+        self.say(text, reply)
+
+
+STARTS: dict[str, float] = {
+    "request_picture": 5,
+    "request_film": 4,
+    "request_sound": 2.5,
+    "request_thing_sound": 2.5,
+    "request_several": 3,
+    "given_image": 4,
+    "given_video": 3.5,
+    "given_audio": 3,
+    "given_depth": 2,
+    "given_thermal": 2,
+    "given_imu": 1.2,
+    "cross": 4,
+    "plain": 1.5,
+    "outside": 2.5,
+    "knowledge": 1,
+}
+
+
+def conversation(
+    rng: Rng,
+    *,
+    turns: int = 1,
+    starts: dict[str, float] = STARTS,
+    accept: Callable[[Scene], bool] = lambda scene: True,
+) -> list[dict]:
+    """Messages of `turns` exchanges. `accept` keeps held-out things out of every medium and word."""
+    talk = Talk(rng, accept)
+    names, weights = list(starts), np.array(list(starts.values()))
+    while len(talk.messages) < 2 * turns:
+        single = talk.scene is not None and len(talk.scene.things) == 1
+        if talk.messages and talk.scene is not None and rng.random() < 0.75:
+            actions = ["ask"] if talk.kind != "audio" else []
+            actions += ["edit", "edit", "other"] if single else []
+            match pick(rng, actions or ["new"]):
+                case "ask":
+                    talk.ask_about_scene(None, talk.kind)
+                    continue
+                case "edit":
+                    talk.edit()
+                    continue
+                case "other":
+                    talk.other_medium()
+                    continue
+        getattr(talk, names[rng.choice(len(names), p=weights / weights.sum())])()
+    return talk.messages

@@ -1,0 +1,167 @@
+"""The tiny Llama and its tokenizer: a chat model that knows the toy world from words alone.
+
+It reads and writes text only. Where a conversation of the toy world has media, its training text has a description in
+square brackets on the user's side and nothing on its own: it learns to talk, never to make a medium. That is left to
+the stages, as it is with a pretrained LLM.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from anygpt.toyworld.dialogues import STARTS, Part, conversation
+from anygpt.toyworld.foundations.fitting import fit
+from anygpt.toyworld.phrases import (
+    article,
+    caption_film,
+    caption_picture,
+    describe_sound,
+    motion_phrase,
+    place_phrase,
+)
+
+VOCABULARY = 1200
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('this model knows the roles user and assistant only') }}{% endif %}"
+    "<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def describe(part: Part) -> str:
+    """A user's medium in words."""
+    match part["type"]:
+        case "image":
+            return f"[{caption_picture(part['scene'])}]"
+        case "video":
+            return f"[a film of {caption_film(part['scene'])}]"
+        case "audio":
+            return f"[{describe_sound(part['tone'])}]"
+        case "imu":
+            return f"[a motion signal, {motion_phrase(part['motion'])}]"
+    thing = part["scene"].things[0]
+    kind, seen = ("depth map", thing.size) if part["type"] == "depth" else ("thermal picture", thing.colour)
+    return f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"
+
+
+def as_text(messages: list[dict]) -> list[tuple[str, list[str]]]:
+    """Role and pieces of text of each message; the assistant's media are left out."""
+    turns = []
+    for message in messages:
+        pieces = []
+        for part in message["content"]:
+            if part["type"] == "text":
+                pieces.append(part["text"])
+            elif message["role"] == "user":
+                pieces.append(describe(part))
+        turns.append((message["role"], pieces))
+    return turns
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE: any text can be read, toy-world words are one token, unknown words fall into pieces."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    rng = np.random.default_rng(0)
+    # Less from outside the world, so that its words do not get tokens of their own.
+    starts = STARTS | {"outside": 0.4, "plain": 0.5}
+    texts = [
+        piece
+        for _ in range(20_000)
+        for _, pieces in as_text(conversation(rng, turns=int(rng.integers(1, 4)), starts=starts))
+        for piece in pieces
+    ]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<|end|>", "<|user|>", "<|assistant|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=1024,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_llm(vocabulary: int) -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=160,
+            intermediate_size=432,
+            num_hidden_layers=5,
+            num_attention_heads=5,
+            num_key_value_heads=5,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=0,
+            pad_token_id=3,
+        )
+    )
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, messages: list[dict]) -> tuple[list[int], list[float]]:
+    """Token ids and the weight of each as a target: the assistant's words count fully, the user's a little."""
+    ids: list[int] = []
+    weights: list[float] = []
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    for role, pieces in as_text(messages):
+        words = [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False)]
+        ids += [tokenizer.convert_tokens_to_ids(f"<|{role}|>"), *words, end]
+        weights += [0.0] + [1.0 if role == "assistant" else 0.05] * (len(words) + 1)
+    return ids, weights
+
+
+class Batches:
+    """Padded batches of conversations with about the same number of turns."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int = 64) -> None:
+        self.tokenizer, self.size = tokenizer, size
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng([2, step])
+        turns = int(rng.choice([1, 2, 3, 5], p=[0.5, 0.2, 0.2, 0.1]))
+        count = max(self.size // turns, 8)
+        rows = [encode(self.tokenizer, conversation(rng, turns=turns)) for _ in range(3 * count)]
+        # Neighbours in length, so that little is padding.
+        rows.sort(key=lambda row: len(row[0]))
+        first = int(rng.integers(2 * count + 1))
+        rows = rows[first : first + count]
+        length = max(len(ids) for ids, _ in rows)
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([row + [pad] * (length - len(row)) for row, _ in rows])
+        weights = torch.tensor([w + [0.0] * (length - len(w)) for _, w in rows])
+        return ids, weights
+
+
+def train(work_dir: Path, steps: int = 3000) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    llm = build_llm(len(tokenizer))
+
+    def loss_of(batch: tuple[torch.Tensor, torch.Tensor], step: int) -> torch.Tensor:
+        ids, weights = batch
+        # Right padding under a causal mask: no real token ever sees a pad.
+        logits = llm(input_ids=ids[:, :-1]).logits
+        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        weight = weights[:, 1:].flatten()
+        return (losses * weight).sum() / weight.sum()
+
+    fit("llm", llm, loss_of, Batches(tokenizer), steps=steps, learning_rate=3e-3, work_dir=work_dir, ema_decay=0.998)
+    return llm, tokenizer

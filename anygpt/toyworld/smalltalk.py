@@ -1,0 +1,157 @@
+"""Plain talk, facts about the toy world, and requests from outside it, which get an honest answer and no media."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+
+from anygpt.toyworld.drawing import TEMPERATURES
+from anygpt.toyworld.scenes import COLOURS, SHAPES
+from anygpt.toyworld.sounds import CONTOUR_OF_MOTION
+
+Rng = np.random.Generator
+
+ABLE = (
+    "I can draw pictures, play sounds and make films of simple shapes: circles, squares, triangles, diamonds, stars, crosses, rings and hearts. "
+    "I can also tell you what is in a picture, sound, film, depth map, thermal picture or motion signal."
+)
+HELLO = "Hello! What shall I draw, play or film for you?"
+WHO = "I am anygpt-tiny, a small model that sees, hears, draws, plays and films simple shapes."
+UNABLE = "Sorry, I can't do that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
+UNKNOWN = "Sorry, I don't know that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
+UNCLEAR = "Sorry, I did not understand that. Ask me to draw, play or film a simple shape."
+
+TALK: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("hello", "hi", "hey", "good morning", "good evening", "hi there", "hello there", "greetings", "hey there", "good day", "howdy", "hello you",
+      "good afternoon", "hello anygpt", "hi, are you there?", "yo"), HELLO),
+    (("what can you do?", "help", "what are you able to do?", "how can you help me?", "what do you do?", "show me what you can do", "what do you know?",
+      "what can i ask you?", "what are your abilities?", "tell me what you can do", "how do you work?", "what should i ask?", "can you help me?",
+      "what can you draw?", "what can you make?", "what media can you make?"), ABLE),
+    (("who are you?", "what are you?", "what is your name?", "are you a robot?", "are you a human?", "tell me about yourself", "introduce yourself",
+      "what is anygpt?", "who made you?", "are you an ai?", "do you have a name?"), WHO),
+    (("thanks", "thank you", "thank you very much", "great, thanks", "cheers", "thanks a lot", "that is great", "nice", "well done", "good job", "perfect",
+      "very good", "lovely", "wonderful", "cool", "awesome", "i like it"), "You are welcome!"),
+    (("bye", "goodbye", "see you", "good night", "see you later", "that is all", "bye bye", "farewell"), "Goodbye!"),
+    (("how are you?", "how do you do?", "how is it going?", "are you well?", "how do you feel?", "what's up?", "how are you today?"),
+     "I am well, thank you. What shall I draw, play or film for you?"),
+    (("yes", "ok", "okay", "sure", "no", "no thanks", "maybe", "i see", "hmm", "alright", "fine", "nothing", "never mind"),
+     "All right. Tell me what to draw, play or film."),
+)  # fmt: skip
+
+NOUNS = tuple(
+    """cat dog horse cow bird fish lion tiger elephant mouse rabbit snake frog bear wolf fox duck chicken pig sheep goat monkey whale shark bee spider ant
+    butterfly dragon unicorn dinosaur penguin owl eagle turtle house castle tower bridge church school hospital city town village street garden forest
+    mountain river lake ocean beach island desert sunset sunrise rainbow cloud storm snow rain lightning moon sun planet galaxy rocket spaceship car truck
+    bus train bicycle motorcycle boat ship airplane helicopter tree flower rose grass leaf apple banana grape lemon strawberry pizza burger cake bread
+    cheese sandwich soup coffee tea bottle glass cup plate spoon knife chair table bed sofa lamp window door book pen pencil computer phone keyboard camera
+    clock watch umbrella hat shirt shoe dress sword shield crown ring-tailed lemur man woman child baby boy girl king queen soldier doctor teacher
+    policeman robot ghost zombie witch wizard pirate ninja superhero alien monster face hand eye smile portrait landscape logo map flag guitar piano
+    violin drum trumpet flute orchestra song symphony waterfall volcano skyscraper rainforest cube sphere pyramid cylinder cone hexagon pentagon octagon
+    spiral line arrow letter number word trapezoid parallelogram ellipse oval crescent kite puppy kitten parrot zebra giraffe kangaroo panda koala""".split()
+)
+SOUNDS = (
+    "a barking dog", "a cat", "rain", "thunder", "a car", "an engine", "the wind", "the sea", "a piano", "a guitar", "drums", "a violin", "applause",
+    "a crying baby", "birds singing", "a siren", "a train", "footsteps", "a door closing", "someone talking", "a song", "jazz", "rock music", "a bell",
+    "laughter", "a waterfall", "a lion", "music", "a symphony", "a rocket launch", "a telephone", "a voice", "breaking glass", "a helicopter",
+)  # fmt: skip
+SCENES = (
+    "the Eiffel tower", "New York", "a busy street", "people dancing", "a football match", "a birthday party", "my family", "the president", "yourself",
+    "a dog chasing a cat", "waves on a beach", "a man riding a horse", "a bowl of fruit", "the solar system", "two people talking", "a sunset over the sea",
+    "a car driving", "a bird flying", "children playing", "a cat playing the piano", "a fireworks show", "a city at night", "snow falling", "a horse running",
+)  # fmt: skip
+OTHER_COLOURS = ("brown", "gold", "silver", "beige", "magenta", "teal", "maroon", "ivory", "bronze", "rainbow coloured", "transparent", "striped", "lime", "indigo")
+QUESTIONS = (
+    "what is the capital of france?", "who won the world cup?", "what is two plus two?", "what time is it?", "what day is it today?",
+    "what is the weather like?", "who is the president?", "write a poem", "tell me a joke", "tell me a story", "write some code", "write a python program",
+    "translate this to german", "how do i cook rice?", "what is the meaning of life?", "solve this equation", "what is the speed of light?",
+    "who wrote hamlet?", "recommend a film to watch", "what is machine learning?", "book a flight to rome", "give me the news", "how old is the universe?",
+    "sort this list", "what is the square root of nine?", "who is einstein?", "explain quantum physics", "how tall is mount everest?", "play chess with me",
+    "what is the stock price?", "write an email to my boss", "do you love me?", "what is the best phone?", "how many people live in china?",
+    "summarise this article", "what is 7 times 8?", "why is the sky blue?", "open the door", "order a pizza", "call my mother", "what is love?",
+    "where is berlin?", "when was the war?", "is there life on mars?", "how do airplanes fly?", "what should i eat today?", "tell me about history",
+    "who are the beatles?", "what is a black hole?", "how do i learn english?", "what is your favourite book?", "send a message to john",
+)  # fmt: skip
+
+
+def pick(rng: Rng, options: tuple[str, ...]) -> str:
+    return options[rng.integers(len(options))]
+
+
+def exchange(rng: Rng) -> tuple[str, str]:
+    """A line of plain talk and its answer."""
+    lines, reply = TALK[rng.integers(len(TALK)) if rng.random() < 0.6 else rng.integers(2)]
+    return pick(rng, lines), reply
+
+
+def nonsense(rng: Rng) -> str:
+    """Random letters, with no meaning."""
+    letters = string.ascii_lowercase if rng.random() < 0.7 else string.ascii_letters + string.digits + "!?#$%&*+-=/<>.,"
+    words = ["".join(letters[i] for i in rng.integers(len(letters), size=rng.integers(2, 9))) for _ in range(rng.integers(1, 5))]
+    return " ".join(words)
+
+
+def unknown_word(rng: Rng) -> str:
+    """A noun from outside, mostly a real one, else one made up, so that any unknown word is seen as such."""
+    if rng.random() < 0.75:
+        return pick(rng, NOUNS)
+    consonants, vowels = "bcdfghjklmnpqrstvwz", "aeiou"
+    return "".join(
+        consonants[rng.integers(len(consonants))] + vowels[rng.integers(5)] + (consonants[rng.integers(len(consonants))] if rng.random() < 0.4 else "")
+        for _ in range(rng.integers(2, 4))
+    )
+
+
+def outside(rng: Rng) -> tuple[str, str]:
+    """A request or question that the toy world has no answer to."""
+    form = rng.random()
+    if form < 0.12:
+        return nonsense(rng), UNCLEAR
+    if form < 0.34:
+        return pick(rng, QUESTIONS), UNKNOWN
+    if form < 0.44:
+        return pick(rng, ("what is {x}?", "tell me about {x}", "do you know {x}?", "explain {x}", "where is {x}?")).format(x=f"a {unknown_word(rng)}"), UNKNOWN
+    start = pick(rng, ("", "", "", "please ", "can you ", "could you ", "now "))
+    if form < 0.58:
+        asks = ("play the sound of {x}", "play {x}", "make the sound of {x}", "let me hear {x}", "what does {x} sound like?", "i want to hear {x}", "generate the sound of {x}", "sing {x}")
+        what = pick(rng, SOUNDS) if rng.random() < 0.6 else f"a {unknown_word(rng)}"
+        return start + pick(rng, asks).format(x=what), UNABLE
+    asks = (
+        "draw {x}", "draw {x}", "draw me {x}", "paint {x}", "show me {x}", "make a picture of {x}", "create an image of {x}", "generate a picture of {x}",
+        "a picture of {x}", "make a video of {x}", "a film of {x}", "film {x}", "animate {x}", "i want a picture of {x}", "generate a video of {x}",
+        "what does {x} look like?", "give me an image of {x}", "sketch {x}", "show me a video of {x}", "i want to see {x}", "make {x}", "render {x}",
+        "draw a picture of {x}", "create a video of {x}", "draw {x} please", "make an animation of {x}", "{x}",
+    )  # fmt: skip
+    if form < 0.70:
+        what = pick(rng, SCENES)
+    elif form < 0.78:
+        what = f"a {pick(rng, OTHER_COLOURS)} {pick(rng, SHAPES)}"
+    else:
+        adjective = pick(rng, ("", "", "", *COLOURS, "small", "large", "big", "tiny", "beautiful", "old", "happy", "white", "black"))
+        place = pick(rng, ("", "", "", " in a forest", " on a white background", " on the left", " in the rain", " at the top", " moving left"))
+        noun = unknown_word(rng)
+        plural = rng.random() < 0.15
+        what = f"{adjective} {noun}".strip() + ("s" if plural else "") + place
+        if not plural:
+            what = ("an " if what[0] in "aeiou" else "a ") + what
+    return start + pick(rng, asks).format(x=what), UNABLE
+
+
+def knowledge(rng: Rng) -> tuple[str, str]:
+    """Facts of the toy world that need no media."""
+    colour, motion = pick(rng, tuple(COLOURS)), pick(rng, tuple(CONTOUR_OF_MOTION))
+    facts = (
+        (("which colours do you know?", "what colours are there?", "list the colours", "what colors can you draw?", "which colours can you use?"),
+         f"I know eight colours: {', '.join(list(COLOURS)[:-1])} and {list(COLOURS)[-1]}."),
+        (("which shapes do you know?", "what shapes are there?", "list the shapes", "what shapes can you draw?", "which shapes can you make?"),
+         f"I know eight shapes: {', '.join(SHAPES[:-1])} and {SHAPES[-1]}."),
+        (("which motions do you know?", "what can a thing do in a film?", "how can things move?", "list the motions"),
+         "A thing can stand still, move left, right, up or down, grow, shrink or blink."),
+        ((f"how warm is {colour}?", f"what temperature is {colour}?", f"how hot is a {colour} thing?"), f"It is at about {TEMPERATURES[colour]:g} degrees."),
+        ((f"what does {motion} sound like?", f"what is the sound of {motion}?") if motion in ("growing", "shrinking", "blinking") else
+         (f"what does moving {motion} sound like?",) if motion != "still" else ("what does standing still sound like?",),
+         f"The sound is {CONTOUR_OF_MOTION[motion]}."),
+        (("how does a small thing sound?", "what pitch has a small thing?", "is a small thing high or low?"), "A small thing sounds high, a large one low."),
+    )  # fmt: skip
+    questions, reply = facts[rng.integers(len(facts))]
+    return pick(rng, questions), reply

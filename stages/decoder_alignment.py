@@ -1,0 +1,120 @@
+"""Stage 2, decoder alignment: signal tokens and output projections learn to say to the decoders what is asked for.
+
+The LLM is frozen: it writes the sentence before a medium already, and the signal tokens' output rows learn to come
+after it. What the LLM thinks at the signal tokens becomes, through a projection, what the decoder's own text encoder
+would have made of the medium's caption.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from anygpt.config import ConfigError
+from anygpt.messages import Conversation
+from anygpt.model import AnyGPT
+from anygpt.processor import Prompt
+from anygpt.toyworld.dialogues import STARTS
+from anygpt.toyworld.source import ToyWorld
+from stages.config import TrainingConfig
+from stages.losses import Captions, Distance, caption_distances, denoising_losses
+from stages.measures import answers, share
+from stages.stage import Split, Stage, decoders
+from stages.training import run
+
+DRAWN = 0.25  # share of the examples with their media, for the denoising loss
+SEEDS: dict[Split, int] = {"training": 201, "validation": 202, "measured": 203}
+
+
+@dataclass(frozen=True)
+class DecoderAlignmentConfig(TrainingConfig):
+    """The settings of stage 2: the common ones, and
+
+    Attributes:
+        text_weight: of the next-token loss, over text and signal tokens.
+        caption_weight: of the distance to the caption's embedding.
+        caption_distance: how it is measured; see `stages.losses.distance`.
+        denoising_weight: of the decoders' own losses; 0 leaves them out.
+        denoising_steps: they are computed every so many steps, as they are slow.
+        denoising_items: on at most so many media of each modality.
+    """
+
+    text_weight: float = 1.0
+    caption_weight: float = 1.0
+    caption_distance: Distance = "squared"
+    denoising_weight: float = 0.1
+    denoising_steps: int = 4
+    denoising_items: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("text_weight", "caption_weight", "denoising_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name in ("denoising_steps", "denoising_items"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+class DecoderAlignment(Stage[DecoderAlignmentConfig]):
+    """Train signal tokens and output projections on requests in text alone."""
+
+    name = "decoder-alignment"
+    settings = DecoderAlignmentConfig
+    trains = ("signals", "projections")
+
+    def __init__(self, config: DecoderAlignmentConfig) -> None:
+        super().__init__(config)
+        self.captions = Captions()
+
+    def examples(self, split: Split) -> Dataset[Conversation]:
+        # Some answers without media, or signal tokens would be learned to follow every sentence.
+        starts = {name: weight for name, weight in STARTS.items() if name.startswith("request_")}
+        starts |= {name: STARTS[name] for name in ("plain", "outside", "knowledge")}
+        draw = DRAWN if self.config.denoising_weight and split != "measured" else 0.0
+        return ToyWorld(
+            self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts, draw_outputs=draw
+        )
+
+    def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
+        return super().frozen(model) | decoders(model)
+
+    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Next token, distance to the captions' embeddings (a mean over modalities), and denoising (likewise)."""
+        config = self.config
+        output = model(batch)
+        conditioning, distances = caption_distances(
+            model, output.signals, self.captions, config.caption_distance
+        )
+        loss = config.text_weight * output.loss
+        if distances:
+            loss = loss + config.caption_weight * torch.stack(list(distances.values())).mean()
+        denoising: dict[str, Tensor] = {}
+        if config.denoising_weight and step % config.denoising_steps == 0:
+            denoising = denoising_losses(model, output.signals, conditioning, config.denoising_items)
+        if denoising:
+            loss = loss + config.denoising_weight * torch.stack(list(denoising.values())).mean()
+        parts = {"text": output.loss.detach()}
+        parts |= {f"{modality} caption": value.detach() for modality, value in distances.items()}
+        parts |= {f"{modality} denoising": value.detach() for modality, value in denoising.items()}
+        return loss, parts
+
+    def measure(self, model: AnyGPT) -> dict[str, float]:
+        """The share of answers with the right set of media; the distances to captions are among the losses."""
+        return {
+            "right media": share([answer.right_media for answer in answers(model, self.examples("measured"))])
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`anygpt train decoder-alignment`."""
+    return run(DecoderAlignment, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""How far the output projections' conditioning is from what the decoders should get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from anygpt.model import AnyGPT, SignalStates
+
+Distance = Literal["squared", "norm"]
+CACHED = 4096  # caption embeddings, at most
+
+
+def distance(conditioning: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
+    """How far conditioning (N, tokens, dim) is from the caption embeddings wanted, a scalar.
+
+    Args:
+        kind: `norm` is NExT-GPT's, the mean over tokens of ||difference||₂. `squared` is the mean of its square as a
+            share of the wanted embeddings' own mean square: the same for decoders of any width and scale, and with a
+            gradient that fades as the aim comes near, so that the denoising loss has its say.
+    """
+    difference = (conditioning - wanted).float()
+    if kind == "norm":
+        return difference.norm(dim=-1).mean()
+    return difference.square().mean() / wanted.float().square().mean()
+
+
+class Captions:
+    """The embeddings that the frozen decoders' text encoders give captions, kept by caption."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], Tensor] = {}
+
+    def __call__(self, model: AnyGPT, modality: str, captions: Sequence[str]) -> Tensor:
+        """Embeddings (N, tokens, dim) of captions, for the decoder of `modality`."""
+        new = [caption for caption in dict.fromkeys(captions) if (modality, caption) not in self._known]
+        if new:
+            for caption, embedding in zip(new, model.decoder(modality).encode_text(new), strict=True):
+                self._known[modality, caption] = embedding
+        result = torch.stack([self._known[modality, caption] for caption in captions])
+        while len(self._known) > CACHED:
+            del self._known[next(iter(self._known))]
+        return result
+
+
+def caption_distances(
+    model: AnyGPT, signals: dict[str, SignalStates], captions: Captions, kind: Distance
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """For each output modality: the conditioning of all its targets, and its distance to those with a caption."""
+    conditioning: dict[str, Tensor] = {}
+    distances: dict[str, Tensor] = {}
+    for modality, states in signals.items():
+        conditioning[modality] = model.project(modality, states.hidden, states.embeddings)
+        rows = [row for row, target in enumerate(states.targets) if target.caption is not None]
+        if rows:
+            wanted = captions(model, modality, [states.targets[row].caption or "" for row in rows])
+            distances[modality] = distance(
+                conditioning[modality][rows], wanted.to(conditioning[modality].device), kind
+            )
+    return conditioning, distances
+
+
+def denoising_losses(
+    model: AnyGPT, signals: dict[str, SignalStates], conditioning: dict[str, Tensor], items: int
+) -> dict[str, Tensor]:
+    """The decoders' own losses on at most `items` of each modality's targets that have their medium."""
+    losses: dict[str, Tensor] = {}
+    for modality, states in signals.items():
+        rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
+        if rows:
+            media = [_bare(states.targets[row].medium) for row in rows]
+            losses[modality] = model.decoder(modality).denoising_loss(conditioning[modality][rows], media)
+    return losses
+
+
+def _bare(medium: Any) -> Any:
+    """A medium of `encoders.media` as decoders take it: a sound's samples, a film's frames, a picture as it is."""
+    return getattr(medium, "samples", getattr(medium, "frames", medium))

@@ -1,0 +1,91 @@
+"""What a stage is: which parts train, on which conversations, with which losses, and what it should improve."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from anygpt.config import ConfigError, unknown
+from anygpt.messages import Conversation
+from anygpt.model import AnyGPT
+from anygpt.processor import Prompt
+from stages.config import TrainingConfig
+
+Split = Literal["training", "validation", "measured"]
+Settings = TypeVar("Settings", bound=TrainingConfig)
+
+
+class Stage(ABC, Generic[Settings]):
+    """One stage of training, for `stages.training.train`.
+
+    The loop knows nothing of adapters or media: it asks the stage for parameters, examples and losses. A stage
+    knows nothing of optimisers, processes and checkpoints.
+
+    Attributes:
+        name: as on the command line.
+        settings: the dataclass of the stage's configuration.
+        trains: which of `AnyGPT.trainable_parts` train; all other parts stay as they are.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[TrainingConfig]] = TrainingConfig
+    trains: ClassVar[tuple[str, ...]]
+
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+
+    def size(self, split: Split) -> int:
+        """How many examples a split has; the training's may come again."""
+        config = self.config
+        return {
+            "training": config.examples or config.steps * config.batch_size,
+            "validation": config.validation_examples,
+            "measured": config.measured_examples,
+        }[split]
+
+    def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
+        """Let the stage's parts train, and nothing else; their parameters by the part's name."""
+        model.requires_grad_(False)
+        parts = model.trainable_parts()
+        for name in self.config.learning_rates:
+            if name not in self.trains:
+                raise ConfigError(f"learning_rates: {unknown('part', name, self.trains)}")
+        return {name: list(parts[name].requires_grad_(True).parameters()) for name in self.trains}
+
+    def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
+        """The modules that the stage holds or runs and must not change, by name."""
+        kept = {name: part for name, part in model.trainable_parts().items() if name not in self.trains}
+        return {"llm": model.llm, **kept}
+
+    @abstractmethod
+    def examples(self, split: Split) -> Dataset[Conversation]:
+        """Conversations that end with the assistant's answer; the three splits share none."""
+
+    @abstractmethod
+    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """What to make small, and the parts it is made of, by name and without gradient.
+
+        Args:
+            step: from 0 on; always 0 where the loss is only measured.
+        """
+
+    @abstractmethod
+    def measure(self, model: AnyGPT) -> dict[str, float]:
+        """What the stage is for, in figures, on its "measured" examples."""
+
+
+def encoders(model: AnyGPT) -> dict[str, nn.Module]:
+    """The frozen encoders of all inputs, by name; loads them."""
+    return {f"encoder {entry.encoder}": model.encoder(m) for m, entry in model.config.inputs.items()}
+
+
+def decoders(model: AnyGPT) -> dict[str, nn.Module]:
+    """The frozen decoders of all outputs, by name; loads them."""
+    return {
+        f"decoder {entry.decoder}": nn.ModuleDict(model.decoder(m).modules)
+        for m, entry in model.config.outputs.items()
+    }

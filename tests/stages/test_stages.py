@@ -1,0 +1,135 @@
+"""The three stages: what each changes, learns and measures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from short_runs import STAGES, stage_on
+from torch import Tensor
+
+from anygpt.config import ConfigError
+from anygpt.messages import normalise
+from anygpt.model import AnyGPT
+from anygpt.processor import Prompt
+from stages.encoding_alignment import EncodingAlignment
+from stages.losses import Captions, distance
+from stages.training import TrainingError, train
+
+CHANGES = {
+    "encoding-alignment": ("adapters.",),
+    "decoder-alignment": ("signals.", "projections."),
+    "modality-switching": ("adapters.", "signals.", "projections.", "lora."),
+}
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a loaded checkpoint, LoRA under `lora.`, decoders and encoders too."""
+    model = AnyGPT.from_pretrained(folder)
+    parts: dict[str, Any] = {"llm": model.llm, **model.trainable_parts()}
+    parts |= {f"encoder {m}": model.encoder(m) for m in model.config.inputs}
+    for modality in model.config.outputs:
+        parts |= {
+            f"decoder {modality} {name}": part for name, part in model.decoder(modality).modules.items()
+        }
+    return {
+        f"{part}.{name.removeprefix('base_model.model.').replace('.base_layer', '')}": value
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+        if part != "llm" or "lora_" not in name
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    # 16 dialogues are enough for every modality to occur; measured examples are few, as untrained answers are long
+    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=32)
+    report = train(stage)
+    before, after = weights(checkpoint), weights(tmp_path / "run")
+    changed = {key for key in after if key not in before or not torch.equal(before[key], after[key])}
+    may = {key for key in after if key.startswith(CHANGES[name])}
+    assert changed == may and before.keys() == {key for key in after if not key.startswith("lora.")}
+    assert report["trained"].keys() == set(stage.trains)
+    assert report["before"].keys() == report["after"].keys() >= {"loss"}
+    assert report["steps"] == 2 and report["skipped"] == 0
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_learns_a_batch(name: str, model: AnyGPT, tmp_path: Path) -> None:
+    stage = stage_on(STAGES[name], Path("unused"), tmp_path)
+    torch.manual_seed(0)
+    groups = stage.prepare(model)
+    examples = stage.examples("training")
+    batch = [model.processor(normalise(examples[i]), training=True) for i in range(4)]
+    optimizer = torch.optim.AdamW([p for group in groups.values() for p in group], lr=1e-2)
+    losses = []
+    for _ in range(20):
+        torch.manual_seed(0)  # the same noise
+        loss, _ = stage.loss(model, batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_decoder_alignment_has_three_losses(model: AnyGPT, tmp_path: Path) -> None:
+    stage = stage_on(
+        STAGES["decoder-alignment"], Path("unused"), tmp_path, text_weight=2.0, denoising_steps=3
+    )
+    stage.prepare(model)
+    examples = stage.examples("training")
+    batch = [model.processor(normalise(examples[i]), training=True) for i in range(16)]
+    torch.manual_seed(0)
+    loss, parts = stage.loss(model, batch, 3)
+    caption = [value for key, value in parts.items() if key.endswith("caption")]
+    denoising = [value for key, value in parts.items() if key.endswith("denoising")]
+    assert len(caption) == 3 and denoising
+    total = 2.0 * parts["text"] + torch.stack(caption).mean() + 0.1 * torch.stack(denoising).mean()
+    assert torch.allclose(loss, total)
+    _, without = stage.loss(model, batch, 4)
+    assert not any(key.endswith("denoising") for key in without)
+
+
+def test_distances_are_zero_at_the_aim_and_as_documented() -> None:
+    torch.manual_seed(0)
+    wanted = torch.randn(3, 4, 8)
+    moved = wanted + 2.0 * torch.nn.functional.normalize(torch.randn(3, 4, 8), dim=-1)
+    assert float(distance(wanted, wanted, "norm")) == float(distance(wanted, wanted, "squared")) == 0.0
+    assert torch.allclose(distance(moved, wanted, "norm"), torch.tensor(2.0))
+    ratio = distance(moved, wanted, "squared")
+    assert torch.allclose(ratio, distance(10 * moved, 10 * wanted, "squared"))
+    assert torch.allclose(ratio, 4.0 / wanted.square().sum(-1).mean())
+
+
+def test_caption_embeddings_are_the_decoders_own_and_are_kept(model: AnyGPT) -> None:
+    captions = Captions()
+    decoder = model.decoder("image")
+    names = ["a red circle", "a small blue square", "a red circle"]
+    first = captions(model, "image", names)
+    assert torch.allclose(first, decoder.encode_text(names), atol=1e-6)
+    with torch.no_grad():
+        next(decoder.modules["text_encoder"].parameters()).zero_()
+    assert torch.equal(captions(model, "image", names[::-1]), first.flip(0))  # nothing is encoded again
+
+
+class Careless(EncodingAlignment):
+    """Changes the LLM on the way."""
+
+    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            next(model.llm.parameters()).add_(1e-3)
+        return super().loss(model, batch, step)
+
+
+def test_a_frozen_part_that_changes_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="frozen parts changed in training: llm"):
+        train(stage_on(Careless, checkpoint, tmp_path / "run"))
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_rate_for_a_part_that_does_not_train_is_refused(model: AnyGPT, tmp_path: Path) -> None:
+    stage = stage_on(EncodingAlignment, Path("unused"), tmp_path, learning_rates={"signal": 0.1})
+    with pytest.raises(ConfigError, match="learning_rates: unknown part 'signal'; accepted: 'adapters'"):
+        stage.prepare(model)

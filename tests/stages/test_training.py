@@ -1,0 +1,169 @@
+"""The loop: going on after a stop, bad gradients, the log, and the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from short_runs import STAGES, stage_on
+from torch import Tensor
+
+from anygpt.config import ConfigError
+from anygpt.model import AnyGPT
+from anygpt.processor import Prompt
+from stages import checkpoints, encoding_alignment
+from stages.config import TrainingConfig
+from stages.decoder_alignment import DecoderAlignment
+from stages.encoding_alignment import EncodingAlignment
+from stages.training import Interrupted, rate_factor, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def result(folder: Path) -> dict[str, Tensor]:
+    lora = folder / "lora" / "adapter_model.safetensors"
+    return load_file(folder / "model.safetensors") | (load_file(lora) if lora.exists() else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("modality-switching", signal.SIGTERM), ("decoder-alignment", signal.SIGINT)]
+)
+def test_a_stopped_run_goes_on_to_the_same_end(
+    name: str, number: int, checkpoint: Path, tmp_path: Path
+) -> None:
+    kind = STAGES[name]
+
+    class Stopped(kind):  # type: ignore[valid-type, misc]
+        """Asked to stop in its third step."""
+
+        def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            if step == 2:
+                os.kill(os.getpid(), number)
+            return super().loss(model, batch, step)
+
+    settings: dict[str, Any] = {
+        "steps": 5,
+        "examples": 8,
+    }  # examples come again: kept features must not matter
+    whole = train(stage_on(kind, checkpoint, tmp_path / "whole", **settings))
+    stopped = stage_on(Stopped, checkpoint, tmp_path / "stopped", **settings)
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="stopped after step 3"):
+        train(stopped)
+    assert signal.getsignal(number) is handler
+    assert not (tmp_path / "stopped" / "config.json").exists()
+    with pytest.raises(ConfigError, match="holds a run already: go on with --resume"):
+        train(stage_on(kind, checkpoint, tmp_path / "stopped", **settings))
+    resumed = train(stage_on(kind, checkpoint, tmp_path / "stopped", **settings), resume=True)
+    first, second = result(tmp_path / "whole"), result(tmp_path / "stopped")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert resumed["before"] == whole["before"] and resumed["after"] == whole["after"]
+    lines = [json.loads(line) for line in (tmp_path / "stopped" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5]
+
+
+def test_only_the_newest_whole_checkpoints_are_kept(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.AdamW([weight])
+    assert checkpoints.newest(tmp_path) is None
+    for step in (9, 10, 11):
+        with torch.no_grad():
+            weight.fill_(step)
+        checkpoints.save(tmp_path, {"w": weight}, optimizer, {"step": step})
+    (tmp_path / ".step-00000012.1").mkdir()  # as a process that was killed leaves it
+    newest = checkpoints.newest(tmp_path)
+    assert newest is not None and newest.name == "step-00000011"
+    assert len(list(tmp_path.glob("step-*"))) == 2
+    with torch.no_grad():
+        weight.zero_()
+    assert checkpoints.load(newest, {"w": weight}, optimizer) == {"step": 11}
+    assert weight.tolist() == [11.0] * 3
+    with pytest.raises(ValueError, match="other weights than this stage trains"):
+        checkpoints.load(newest, {"v": weight}, optimizer)
+
+
+class Unlucky(EncodingAlignment):
+    """Has a loss that is no number in its second step."""
+
+    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = super().loss(model, batch, step)
+        return loss * (float("nan") if step == 1 else 1.0), parts
+
+
+def test_a_loss_that_is_no_number_is_skipped_and_counted(checkpoint: Path, tmp_path: Path) -> None:
+    report = train(stage_on(Unlucky, checkpoint, tmp_path / "run", steps=3))
+    assert report["skipped"] == 1 and report["steps"] == 3
+    assert all(value.isfinite().all() for value in result(tmp_path / "run").values())
+
+
+def test_each_part_has_its_own_learning_rate(checkpoint: Path, tmp_path: Path) -> None:
+    rates = {"signals": 1e-12}
+    train(stage_on(DecoderAlignment, checkpoint, tmp_path / "run", learning_rates=rates, batch_size=16))
+    before, after = result(checkpoint), result(tmp_path / "run")
+    moved = {key.split(".")[0]: float((after[key] - before[key]).abs().max()) for key in sorted(before)}
+    assert moved["projections"] > 1e-3 and moved["signals"] < 1e-9
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = TrainingConfig("model", "output", steps=100, warmup=0.1)
+    factors = [rate_factor(step, config) for step in range(100)]
+    assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:], reverse=True)
+    assert 0 < factors[0] < 0.2 and max(factors) == 1.0 and 0 < factors[-1] < 0.01
+    assert rate_factor(0, TrainingConfig("model", "output", steps=1)) > 0.5
+
+
+def write_config(checkpoint: Path, folder: Path) -> Path:
+    settings = stage_on(EncodingAlignment, checkpoint, folder / "run", workers=1).config
+    path = folder / "stage.yaml"
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in vars(settings).items() if value is not None})
+    )
+    return path
+
+
+def test_the_command_line(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(checkpoint, tmp_path)
+    assert encoding_alignment.main(["--config", str(path), "--set", "stepz=1"]) == 2
+    assert "error: " in (told := capsys.readouterr().err) and "did you mean 'steps'?" in told
+    assert encoding_alignment.main(["--config", str(path), "--set", "model=nothing"]) == 2
+    assert "no model 'nothing'" in capsys.readouterr().err
+    assert encoding_alignment.main(["--config", str(path), "--set", "seed=3"]) == 0
+    assert "frozen parts unchanged" in capsys.readouterr().out
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["stage"] == "encoding-alignment" and report["steps"] == 2
+    assert AnyGPT.from_pretrained(tmp_path / "run").config.inputs.keys() == report_inputs(checkpoint)
+    assert encoding_alignment.main(["--config", str(path)]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def report_inputs(checkpoint: Path) -> set[str]:
+    return set(json.loads((checkpoint / "config.json").read_text())["inputs"])
+
+
+def test_two_processes_under_accelerate(checkpoint: Path, tmp_path: Path) -> None:
+    path = write_config(checkpoint, tmp_path)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
+    done = subprocess.run(
+        [sys.executable, *launch, "stages.encoding_alignment", "--config", str(path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("frozen parts unchanged") == 1
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["steps"] == 2
+    before, after = result(checkpoint), result(tmp_path / "run")
+    changed = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
+    assert changed == {"adapters"}
