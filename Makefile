@@ -22,13 +22,13 @@ lint: $(READY_DEV)
 $(READY): pyproject.toml | python
 	@echo "Setting up $(VENV) (once; this takes a few minutes) …" >&2
 	@$(PYTHON) -m venv $(VENV) </dev/null >&2
-	@$(VENV)/bin/python -m pip install --quiet --editable . </dev/null >&2
+	@$(VENV)/bin/python -m pip install -qq --editable . </dev/null >&2
 	@touch $@
 
 $(READY_DEV): pyproject.toml | python
 	@echo "Setting up $(VENV) for the tests (once; this takes a few minutes) …" >&2
 	@$(PYTHON) -m venv $(VENV) </dev/null >&2
-	@$(VENV)/bin/python -m pip install --quiet --editable '.[dev]' </dev/null >&2
+	@$(VENV)/bin/python -m pip install -qq --editable '.[dev]' </dev/null >&2
 	@touch $@ $(READY)
 
 python:

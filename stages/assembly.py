@@ -20,7 +20,9 @@ def open_model(name: str, parts: str | None = None) -> AnyGPT:
         ConfigError: there is no such model, or it cannot be used.
     """
     if Path(name).suffix in (".yaml", ".yml"):
-        return AnyGPT.from_config(read_preset(Path(name)), parts)
+        config = read_preset(Path(name))
+        _check_parts(config, Path(parts) if parts is not None else None)
+        return AnyGPT.from_config(config, parts)
     if parts is not None:
         raise ConfigError(f"'parts' is for presets; the checkpoint {name!r} names its frozen parts itself")
     return AnyGPT.from_pretrained(name)
@@ -38,3 +40,17 @@ def read_preset(path: Path) -> AnyGPTConfig:
         return AnyGPTConfig.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _check_parts(config: AnyGPTConfig, parts: Path | None) -> None:
+    """A bare name is a folder's; asking the hub for it would take long and tell nothing."""
+    entries = [
+        config.llm,
+        *(e.encoder for e in config.inputs.values()),
+        *(e.decoder for e in config.outputs.values()),
+    ]
+    for name in entries:
+        if "/" not in name and not ((parts or Path()) / name).is_dir():
+            raise ConfigError(
+                f"there is no folder {name!r} in {parts or Path.cwd()}; 'parts' says where the preset's are"
+            )

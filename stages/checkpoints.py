@@ -30,7 +30,7 @@ def save(
 ) -> None:
     """Write a checkpoint of `state["step"]` steps, and forget all but the newest `KEPT`."""
     path = folder / f"step-{state['step']:08d}"
-    temporary = folder / f".{path.name}.{os.getpid()}"
+    temporary = folder / ".unfinished"  # one is left where a process was killed
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(

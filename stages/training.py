@@ -289,7 +289,12 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.number
-    except (ValueError, TrainingError) as error:
+    except KeyboardInterrupt:  # before the first step there is nothing to save
+        return 128 + signal.SIGINT
+    except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 1
+    except (ValueError, OSError) as error:  # OSError: transformers' for a frozen part that is not there
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0

@@ -1,6 +1,7 @@
 """What the tests of the command line share: how it is asked, and the files that a person brings."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,11 @@ Command = Callable[..., Done]
 def environment() -> dict[str, str]:
     """Of a process of its own, which must find the repository's packages."""
     return {**os.environ, "PYTHONPATH": str(HOME), "OMP_NUM_THREADS": "1"}
+
+
+def hear_ctrl_c() -> None:
+    """For a new process: a shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def picture(path: Path, size: tuple[int, int] = (32, 32)) -> Path:

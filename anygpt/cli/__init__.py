@@ -145,7 +145,7 @@ def info(
 
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
-        import_module(f"stages.{name.replace('-', '_')}").main(context.args)
+        raise typer.Exit(import_module(f"stages.{name.replace('-', '_')}").main(context.args) or 0)
 
     # Everything after the stage's name, --help too, is the stage's to read.
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}

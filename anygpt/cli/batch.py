@@ -71,7 +71,7 @@ def generate_batch(file: Path, *, model: str, output_dir: Path, options: dict[st
         total=len(requests), initial=len(requests) - len(waiting), unit=" requests", disable=None
     ) as bar:
         try:
-            anygpt = load_model(folder) if any(request.messages for request in waiting) else None
+            anygpt = load_model(folder, config) if any(request.messages for request in waiting) else None
             groups = iter(waiting)
             while group := list(islice(groups, BATCH)):
                 for result in answer(anygpt, config, group, output_dir, options):
@@ -245,18 +245,20 @@ class Results:
     def _read(self) -> list[Result]:
         if not self.path.exists():
             return []
-        *lines, _half = self.path.read_bytes().split(
-            b"\n"
-        )  # after the last line break: nothing, or half a line
+        # After the last line break there is nothing, or half a line of a run that was killed.
+        lines = self.path.read_bytes().split(b"\n")[:-1]
         results = []
         for number, line in enumerate(lines, start=1):
             try:
-                results.append(json.loads(line))
-                _ = results[-1]["id"], "error" in results[-1] or results[-1]["content"]
+                result = json.loads(line)
+                ours = isinstance(result["id"], str | int) and ("error" in result or "content" in result)
             except (ValueError, TypeError, KeyError):
+                ours = False
+            if not ours:
                 raise CommandError(
                     f"{self.path}, line {number} is no result of this command; choose another --output-dir"
-                ) from None
+                )
+            results.append(result)
         return results
 
     @staticmethod

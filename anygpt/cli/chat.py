@@ -49,7 +49,7 @@ def chat(model: str, output_dir: Path, seed: int) -> None:
     screen = Screen(lively)
     screen.note(f"AnyGPT, {model}. /help says what you can do; Ctrl-D leaves.")
     screen.status("loading the model …")
-    session = load_model(folder).session()
+    session = load_model(folder, config).session()
     talk = Talk(session, config, model, screen, output_dir, seed)
     for line in _typed(screen) if lively else _piped():
         if not talk.take(line.strip()):
@@ -68,9 +68,9 @@ def _typed(screen: Screen) -> Iterator[str]:
         import readline  # noqa: F401  gives `input` its keys and its history
     warned = False
     while True:
-        screen.say("") if warned else screen.note("")
+        screen.clear()
         try:
-            yield input(PROMPT)
+            line = input(PROMPT)
         except EOFError:
             screen.say("")
             return
@@ -82,6 +82,7 @@ def _typed(screen: Screen) -> Iterator[str]:
             warned = True
         else:
             warned = False
+            yield line
 
 
 class Talk:
@@ -122,6 +123,10 @@ class Talk:
             if not is_mistake(error):
                 raise
             self.screen.error(one_line(error))
+        except KeyboardInterrupt:
+            if not self.screen.lively:
+                raise
+            self.screen.note("stopped; the conversation goes on as if you had not asked")
         return True
 
     def _command(self, name: str, rest: str) -> None:
@@ -154,13 +159,7 @@ class Talk:
         said = [{"type": "text", "text": text}] if text else []
         content = [*({"type": modality, modality: medium} for modality, _, medium in given), *said]
         self.attached = []
-        try:
-            answer = show(self.session.stream(content, seed=self.seed), self.screen, self.output_dir)
-        except KeyboardInterrupt:
-            if not self.screen.lively:
-                raise
-            self.screen.note("stopped; the conversation goes on as if you had not asked")
-            return
+        answer = show(self.session.stream(content, seed=self.seed), self.screen, self.output_dir)
         paths = [{"type": modality, "path": str(path.absolute())} for modality, path, _ in given]
         answer = [_absolute(part) for part in answer]
         self.transcript += [

@@ -37,7 +37,7 @@ def generate(
     if prompt.strip():
         content.append({"type": "text", "text": prompt})
     messages = [{"role": "user", "content": content}]
-    anygpt = load_model(folder)
+    anygpt = load_model(folder, config)
     if not json_output:
         show(anygpt.stream(messages, **options), Screen(lively=False), output_dir)
         return

@@ -6,13 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from anygpt.cli.loading import find_model, load_model
+from anygpt.cli.loading import be_quiet, find_model
 
 
 def info(model: str, json_output: bool) -> None:
     """Print the model's parts: class, parameters, bytes, frozen or trained."""
     folder, _ = find_model(model)
-    tree = load_model(folder).info()
+    be_quiet()
+    from anygpt.model import AnyGPT
+
+    tree = AnyGPT.from_pretrained(folder).info()
     if json_output:
         print(json.dumps(tree, ensure_ascii=False))
         return

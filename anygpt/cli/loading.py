@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import warnings
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anygpt.checkpoint import find_checkpoint, read_config
 from anygpt.cli.errors import CommandError
@@ -38,9 +40,27 @@ def be_quiet() -> None:
     logging.getLogger().setLevel(logging.ERROR)
 
 
-def load_model(folder: Path) -> AnyGPT:
-    """Load the model; this is where the slow imports happen."""
+def load_model(folder: Path, config: AnyGPTConfig) -> AnyGPT:
+    """Load the model; this is where the slow imports happen.
+
+    Those of the decoders as well, so that they do not hold up the first picture in the midst of an answer.
+    """
     be_quiet()
     from anygpt.model import AnyGPT
 
-    return AnyGPT.from_pretrained(folder)
+    model = AnyGPT.from_pretrained(folder)
+    for output in config.outputs.values():
+        index = folder / output.decoder / "model_index.json"
+        if index.is_file():
+            _import_parts(json.loads(index.read_text(encoding="utf-8")))
+    return model
+
+
+def _import_parts(index: dict[str, Any]) -> None:
+    """Import the classes that a diffusers pipeline's model_index.json names."""
+    import diffusers
+
+    getattr(diffusers, str(index.get("_class_name")), None)
+    for part in index.values():
+        if isinstance(part, list) and part[0] in ("diffusers", "transformers"):
+            getattr(import_module(part[0]), str(part[1]), None)

@@ -54,6 +54,11 @@ class Screen:
             self._write("\n")
             self.fresh = True
 
+    def clear(self) -> None:
+        """Go to the start of an empty line."""
+        self.end_line()
+        self._write("")
+
     def status(self, text: str) -> None:
         """What is going on, in a line that the next output replaces; only where a person looks on."""
         if self.lively:
@@ -73,8 +78,7 @@ class Screen:
 
     def error(self, text: str) -> None:
         """One line on stderr."""
-        self.end_line()
-        self._write("")
+        self.clear()
         line = f"anygpt: error: {text}"
         print(f"{RED}{line}{PLAIN}" if self.lively else line, file=sys.stderr, flush=True)
 

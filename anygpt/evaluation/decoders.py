@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from decoders.diffusion import Decoder
 
 
-def random_truth(modality: str, rng: np.random.Generator, two_things: float = 0.0) -> tuple[Scene | Tone, str]:
+def random_truth(
+    modality: str, rng: np.random.Generator, two_things: float = 0.0
+) -> tuple[Scene | Tone, str]:
     """What to make, and its canonical caption."""
     if modality == "audio":
         tone = random_tone(rng)
@@ -58,7 +60,9 @@ def measure_decoder(
     tally, items = Tally(), []
     with tqdm(total=count, unit=decoder.modality, desc="decoding") as bar:
         for start in range(0, count, batch_size):
-            wanted = [random_truth(decoder.modality, rng, two_things) for _ in range(min(batch_size, count - start))]
+            wanted = [
+                random_truth(decoder.modality, rng, two_things) for _ in range(min(batch_size, count - start))
+            ]
             conditioning = decoder.encode_text([caption for _, caption in wanted])
             seeds = [seed + start + index for index in range(len(wanted))]
             media = decoder(conditioning, seeds=seeds, **(settings or {}))
@@ -71,7 +75,9 @@ def measure_decoder(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="a diffusers pipeline's folder, or its hub id")
     parser.add_argument("--modality", choices=("image", "audio", "video"), help="what it must make")
     parser.add_argument("--count", type=int, default=100)

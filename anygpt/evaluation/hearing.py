@@ -18,8 +18,10 @@ PITCH_REACH = 0.35  # octaves
 GLIDES, KEEPS = 0.5, 0.25  # octaves over the whole sound
 FADES, STAYS = 2.5, 1.6  # times as loud at one end as at the other
 BURSTS = (3, 5)
+QUIET, RISEN = 0.15, 0.5  # of the loudness: below the one a burst has ended, above the other one has begun
 NUMBERS = 8  # harmonics that are listened to
 LEAST_AGREEMENT = 0.9
+TONAL = 0.4  # of the energy in the harmonics; noise has 0.06
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,36 @@ def hear_sound(samples: np.ndarray, rate: float) -> HeardSound:
     octaves = np.array([np.log2(_fundamental(spectra[i], frequencies)) for i in loud])
     slope, start = _line(times[loud], octaves)
     contour = _contour(wave, rate, slope)
+    strengths, there, tonal = _harmonics(spectra[loud], frequencies, 2.0 ** (start + slope * times[loud]))
+    if tonal < TONAL:
+        return HeardSound(None, contour, None, None)
     # A steady sound's pitch is that of all of it, a gliding one's that of its start.
     octave = start if contour in ("rising", "falling") else float(np.median(octaves))
     distances = {name: abs(octave - np.log2(pitch)) for name, pitch in PITCHES.items()}
     pitch = min(distances, key=distances.__getitem__)
-    return HeardSound(
-        pitch if distances[pitch] <= PITCH_REACH else None,
-        contour,
-        _timbre(spectra[loud], frequencies, 2.0 ** (start + slope * times[loud])),
-        float(2**octave),
-    )
+    named = pitch if distances[pitch] <= PITCH_REACH else None
+    return HeardSound(named, contour, _timbre(strengths, there), float(2**octave))
 
 
 def _fundamental(spectrum: np.ndarray, frequencies: np.ndarray) -> float:
     """The lowest strong peak, in Hz."""
     heard = np.where(frequencies >= LOWEST, spectrum, 0)
     middle = heard[1:-1]
-    peaks = np.flatnonzero((middle >= heard[:-2]) & (middle > heard[2:]) & (middle >= FUNDAMENTAL * heard.max())) + 1
+    peaks = (
+        np.flatnonzero((middle >= heard[:-2]) & (middle > heard[2:]) & (middle >= FUNDAMENTAL * heard.max()))
+        + 1
+    )
     return float(frequencies[peaks[0]]) if len(peaks) else float(frequencies[heard.argmax()])
 
 
 def _line(times: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """Slope and start of the line through most of the values, whatever the others are (Theil and Sen's)."""
     first, second = np.triu_indices(len(times), max(len(times) // 4, 1))
-    slope = float(np.median((values[second] - values[first]) / (times[second] - times[first]))) if len(first) else 0.0
+    slope = (
+        float(np.median((values[second] - values[first]) / (times[second] - times[first])))
+        if len(first)
+        else 0.0
+    )
     return slope, float(np.median(values - slope * times))
 
 
@@ -80,9 +88,7 @@ def _contour(wave: np.ndarray, rate: float, slope: float) -> str | None:
     step = int(0.02 * rate)
     steps = wave[: len(wave) // step * step].reshape(-1, step)
     level = np.sqrt((steps**2).mean(axis=1))
-    on = np.concatenate([[False], level > 0.3 * np.quantile(level, 0.95)])
-    bursts = int((on[1:] & ~on[:-1]).sum())
-    if BURSTS[0] <= bursts <= BURSTS[1] and on.mean() < 0.8:
+    if BURSTS[0] <= _bursts(level) <= BURSTS[1]:
         return "pulsing"
     if abs(slope) >= GLIDES:
         return "rising" if slope > 0 else "falling"
@@ -95,22 +101,47 @@ def _contour(wave: np.ndarray, rate: float, slope: float) -> str | None:
     return "steady" if max(growth, 1 / growth) <= STAYS else None
 
 
-def _timbre(spectra: np.ndarray, frequencies: np.ndarray, fundamentals: np.ndarray) -> str | None:
-    """The shape whose harmonics the frames (n, bins) have, at these fundamentals in Hz (n,)."""
-    numbers = np.arange(1, NUMBERS + 1)
-    wanted = fundamentals[:, None] * numbers
+def _bursts(level: np.ndarray) -> int:
+    """How often the loudness rises from silence; a partial that wavers does not fall silent."""
+    smooth = np.convolve(level, np.ones(3) / 3, mode="same")
+    quiet, loud = QUIET * np.quantile(smooth, 0.95), RISEN * np.quantile(smooth, 0.95)
+    bursts, on = 0, False
+    for value in smooth:
+        if not on and value > loud:
+            bursts, on = bursts + 1, True
+        elif on and value < quiet:
+            on = False
+    return bursts
+
+
+def _harmonics(
+    spectra: np.ndarray, frequencies: np.ndarray, fundamentals: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Strengths of the harmonics in each frame, (n, NUMBERS); which can be heard, the same; their share of the energy.
+
+    Args:
+        spectra: (n, bins).
+        fundamentals: (n,), Hz.
+    """
+    wanted = fundamentals[:, None] * np.arange(1, NUMBERS + 1)
     bins = np.rint(wanted / frequencies[1]).astype(int)
     reach = max(int(30 / frequencies[1]), 1)  # 30 Hz: the fundamental is not known exactly
     around = np.clip(bins[..., None] + np.arange(-reach, reach + 1), 0, len(frequencies) - 1)
-    strengths = spectra[np.arange(len(spectra))[:, None, None], around].max(axis=2)
+    near = spectra[np.arange(len(spectra))[:, None, None], around]
     there = wanted <= min(HIGHEST, frequencies[-1]) * 0.97
+    share = (near**2 * there[..., None]).sum() / (spectra**2).sum()
+    return near.max(axis=2), there, float(share)
+
+
+def _timbre(strengths: np.ndarray, there: np.ndarray) -> str | None:
+    """The shape whose harmonics have these strengths, where they can be heard."""
     # The square root makes weak harmonics count: a triangle's third is a ninth of its fundamental.
     measured = _unit(np.sqrt(strengths * there))
     scores = {}
     for shape in SHAPES:
         strength = {1: 1.0, **harmonics(shape)}
-        expected = _unit(np.sqrt(np.array([strength.get(int(n), 0.0) for n in numbers]) * there))
-        scores[shape] = float((measured * expected).sum(axis=1).mean())
+        expected = np.array([strength.get(number, 0.0) for number in range(1, NUMBERS + 1)])
+        scores[shape] = float((measured * _unit(np.sqrt(expected * there))).sum(axis=1).mean())
     best = max(SHAPES, key=scores.__getitem__)
     return best if scores[best] >= LEAST_AGREEMENT else None
 

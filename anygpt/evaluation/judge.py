@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,10 @@ def see_film(frames: np.ndarray) -> SeenFilm:
     name, background = _background(np.concatenate([_border(frame) for frame in film]))
     found = [next(iter(_patches(frame, background)), None) for frame in film]
     # A hidden thing may leave a faint trace: measure every frame against the strongest one.
-    areas = [0.0 if patch is None else patch.mask.sum() * np.linalg.norm(patch.colour - background) for patch in found]
+    areas = [
+        0.0 if patch is None else patch.mask.sum() * np.linalg.norm(patch.colour - background)
+        for patch in found
+    ]
     visible = [i for i, area in enumerate(areas) if area > HIDDEN * max(areas)]
     patches = {i: patch for i in visible if (patch := found[i]) is not None}
     if not patches:
@@ -115,7 +119,9 @@ def nearest_colour(colour: np.ndarray) -> str | None:
 
 
 def _nearest(colour: np.ndarray, table: Mapping[str, Iterable[int]], reach: float) -> str | None:
-    distances = {name: float(np.linalg.norm(colour - np.array(value, float))) for name, value in table.items()}
+    distances = {
+        name: float(np.linalg.norm(colour - np.array(value, float))) for name, value in table.items()
+    }
     name = min(distances, key=distances.__getitem__)
     return name if distances[name] <= reach else None
 
@@ -124,7 +130,9 @@ def _pixels(picture: Any) -> np.ndarray:
     """RGB levels as floats, (side, side, 3), with a side from SMALLEST to LARGEST."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
     if min(image.size) < SMALLEST:
-        raise ValueError(f"a picture of {image.width}x{image.height} pixels is too small to judge; {SMALLEST} a side is the least")
+        raise ValueError(
+            f"a picture of {image.width}x{image.height} pixels is too small to judge; {SMALLEST} a side is the least"
+        )
     side = min(*image.size, LARGEST)
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BOX)
@@ -202,13 +210,16 @@ def _join(regions: list[np.ndarray]) -> list[np.ndarray]:
     """Regions whose boxes overlap are pieces of one thing, for two things never overlap."""
     joined: list[np.ndarray] = []
     for region in regions:
-        top, bottom, left, right = _bounds(region)
-        for index, other in enumerate(joined):
-            t, b, l, r = _bounds(other)
-            if top < b and t < bottom and left < r and l < right:
-                return _join([*joined[:index], *joined[index + 1 :], region | other, *regions[len(joined) + 1 :]])
+        while (other := next((one for one in joined if _boxes_overlap(one, region)), None)) is not None:
+            joined = [one for one in joined if one is not other]
+            region = region | other
         joined.append(region)
     return joined
+
+
+def _boxes_overlap(first: np.ndarray, second: np.ndarray) -> bool:
+    (top, bottom, left, right), (above, below, west, east) = _bounds(first), _bounds(second)
+    return top < below and above < bottom and left < east and west < right
 
 
 def _grow(region: np.ndarray) -> np.ndarray:
@@ -234,17 +245,24 @@ def _thing(patches: list[_Patch]) -> SeenThing:
     best = max(likely, key=scores.__getitem__)
     blur = max(
         BLURS,
-        key=lambda blur: sum(agreement(best, box, blur, p.mask) for p, box in zip(patches, boxes[best], strict=True)),
+        key=lambda blur: sum(
+            agreement(best, box, blur, p.mask) for p, box in zip(patches, boxes[best], strict=True)
+        ),
     )
     if blur:
         scores, boxes = _fits(patches, boxes, blur)
         best = max(likely, key=scores.__getitem__)
-    x, y = np.mean([np.array(p.corner) + box[:2] for p, box in zip(patches, boxes[best], strict=True)], axis=0) / patches[0].side
+    x, y = (
+        np.mean([np.array(p.corner) + box[:2] for p, box in zip(patches, boxes[best], strict=True)], axis=0)
+        / patches[0].side
+    )
     width = np.mean([box[2] for box in boxes[best]]) / patches[0].side
     return SeenThing(
         shape=best if scores[best] >= LEAST_AGREEMENT else None,
         colour=nearest_colour(np.median([patch.colour for patch in patches], axis=0)),
-        size=min(SIZES, key=lambda name: abs(np.log(width / SIZES[name]))) if WIDTHS[0] < width < WIDTHS[1] else None,
+        size=min(SIZES, key=lambda name: abs(np.log(width / SIZES[name])))
+        if WIDTHS[0] < width < WIDTHS[1]
+        else None,
         place=PLACES[3 * _third(y) + _third(x)],
         width=float(width),
         centre=(float(x), float(y)),
@@ -270,7 +288,7 @@ def _third(share: float) -> int:
 def _motion(patches: dict[int, _Patch], count: int) -> str | None:
     """The motion, from the frames in which the thing is visible."""
     shown = [i in patches for i in range(count)]
-    changes = sum(a != b for a, b in zip(shown, shown[1:], strict=False))
+    changes = sum(before != now for before, now in pairwise(shown))
     if changes >= 3:
         return "blinking"
     if len(patches) < 3:

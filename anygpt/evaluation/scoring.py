@@ -28,10 +28,16 @@ def check_picture(seen: SeenPicture, scene: Scene) -> Checks:
     things = seen.things[: len(scene.things)]
     checks = {name: False for name in PICTURE}
     if len(things) == len(scene.things):  # paired in the way that makes most right
-        pairings = [[_check_thing(s, t) for s, t in zip(things, order, strict=True)] for order in permutations(scene.things)]
+        pairings = [
+            [_check_thing(s, t) for s, t in zip(things, order, strict=True)]
+            for order in permutations(scene.things)
+        ]
         best = max(pairings, key=lambda pairs: sum(sum(pair.values()) for pair in pairs))
         checks = {name: all(pair[name] for pair in best) for name in best[0]}
-    checks |= {"background": seen.background == scene.background, "count": len(seen.things) == len(scene.things)}
+    checks |= {
+        "background": seen.background == scene.background,
+        "count": len(seen.things) == len(scene.things),
+    }
     return checks | {"all": all(checks.values())}
 
 
@@ -40,7 +46,9 @@ def _check_thing(seen: SeenThing, thing: Thing) -> Checks:
 
 
 def check_film(seen: SeenFilm, scene: Scene) -> Checks:
-    checks = {name: getattr(seen, name) == getattr(scene.things[0], name) for name in FILM if name != "background"}
+    checks = {
+        name: getattr(seen, name) == getattr(scene.things[0], name) for name in FILM if name != "background"
+    }
     checks["background"] = seen.background == scene.background
     return checks | {"all": all(checks.values())}
 
@@ -63,8 +71,8 @@ def judge(modality: str, medium: Any, rate: float | None, truth: Scene | Tone) -
         return check_sound(heard, truth), f"{heard.pitch} {heard.contour} {heard.shape}"
     if modality == "image":
         picture = see_picture(medium)
-        words = [f"{t.size} {t.colour} {t.shape} at {t.place}" for t in picture.things]
-        return check_picture(picture, truth), f"{' and '.join(words) or 'nothing'} on {picture.background}"
+        things = [f"{t.size} {t.colour} {t.shape} at {t.place}" for t in picture.things]
+        return check_picture(picture, truth), f"{' and '.join(things) or 'nothing'} on {picture.background}"
     film = see_film(medium)
     words = f"{film.size} {film.colour} {film.shape} {film.motion} at {film.place} on {film.background}"
     return check_film(film, truth), words

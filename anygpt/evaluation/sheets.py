@@ -28,7 +28,9 @@ def contact_sheet(items: Sequence[Item], path: Path, columns: int = 8) -> None:
     strip = (FRAMES * (FRAME_SIDE + 2), FRAME_SIDE + 2 * LINE)
     rows, across = -(-len(pictures) // columns), 2
     height = rows * tile[1] + -(-len(films) // across) * strip[1]
-    sheet = Image.new("RGB", (max(columns * tile[0], across * (strip[0] + 8)), max(height, 1)), (236, 232, 224))
+    sheet = Image.new(
+        "RGB", (max(columns * tile[0], across * (strip[0] + 8)), max(height, 1)), (236, 232, 224)
+    )
     pen = ImageDraw.Draw(sheet)
     for index, (_, picture, words, right) in enumerate(pictures):
         x, y = index % columns * tile[0], index // columns * tile[1]

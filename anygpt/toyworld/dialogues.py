@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from anygpt.toyworld import smalltalk
+from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
 from anygpt.toyworld.phrases import (
     BACKGROUND_WORDS,
     COLOUR_WORDS,
@@ -36,7 +37,6 @@ from anygpt.toyworld.phrases import (
     say_scene,
     say_sound,
 )
-from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -59,7 +59,32 @@ OUTPUTS = ("image", "audio", "video")
 # What the model chooses where a request leaves it open, half of the time; else anything.
 DEFAULTS = {"size": "large", "place": "centre", "motion": "right", "background": "white"}
 
-POLITE_START = ("", "", "", "", "", "", "please ", "kindly ", "i need you to ", "go ahead and ", "hi, ", "hello, please ", "ok, ", "would you please ", "for me, ", "next, ", "let's ",  "can you ", "could you ", "would you ", "can you please ", "now ", "i want you to ", "hey, ")
+POLITE_START = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "please ",
+    "kindly ",
+    "i need you to ",
+    "go ahead and ",
+    "hi, ",
+    "hello, please ",
+    "ok, ",
+    "would you please ",
+    "for me, ",
+    "next, ",
+    "let's ",
+    "can you ",
+    "could you ",
+    "would you ",
+    "can you please ",
+    "now ",
+    "i want you to ",
+    "hey, ",
+)
 POLITE_END = ("", "", "", "", "", " please", ", please", " for me", " now", ", thanks")
 
 PICTURE_ASKS = (
@@ -211,7 +236,9 @@ class Talk:
         self.kind = parts[-1]["type"]
 
     def new_scene(self, moving: bool = False, two_things: float = 0.2) -> Scene:
-        return random_scene(self.rng, two_things=0 if moving else two_things, moving=moving, accept=self.accept)
+        return random_scene(
+            self.rng, two_things=0 if moving else two_things, moving=moving, accept=self.accept
+        )
 
     # -------------------------------------------------------------------------------------------- requests
 
@@ -219,7 +246,9 @@ class Talk:
         scene = self.new_scene()
         said = chosen(self.rng, ("shape", "colour", "size", "place", "background"))
         scene = with_defaults(self.rng, scene, said, self.accept)
-        self.give(ask(self.rng, PICTURE_ASKS, PICTURE_WISHES, say_scene(self.rng, scene, said)), [image_part(scene)])
+        self.give(
+            ask(self.rng, PICTURE_ASKS, PICTURE_WISHES, say_scene(self.rng, scene, said)), [image_part(scene)]
+        )
         self.scene = scene
 
     def request_film(self) -> None:
@@ -228,7 +257,10 @@ class Talk:
         if self.rng.random() < 0.7:
             said |= {"motion"}
         scene = with_defaults(self.rng, scene, said, self.accept)
-        self.give(ask(self.rng, FILM_ASKS, FILM_WISHES, say_scene(self.rng, scene, said, film=True)), [video_part(scene)])
+        self.give(
+            ask(self.rng, FILM_ASKS, FILM_WISHES, say_scene(self.rng, scene, said, film=True)),
+            [video_part(scene)],
+        )
         self.scene = scene
 
     def request_sound(self) -> None:
@@ -276,9 +308,30 @@ class Talk:
             self.request_two_things(kinds[:2])
             return
         verbs = {
-            "image": ("draw it", "paint it", "make a picture of it", "show a picture of it", "show it", "draw a picture"),
-            "audio": ("play its sound", "let me hear it", "make its sound", "play the sound", "give me its sound", "add its sound"),
-            "video": ("film it", "make a video of it", "animate it", "make a film of it", "show a film of it", "make a clip of it"),
+            "image": (
+                "draw it",
+                "paint it",
+                "make a picture of it",
+                "show a picture of it",
+                "show it",
+                "draw a picture",
+            ),
+            "audio": (
+                "play its sound",
+                "let me hear it",
+                "make its sound",
+                "play the sound",
+                "give me its sound",
+                "add its sound",
+            ),
+            "video": (
+                "film it",
+                "make a video of it",
+                "animate it",
+                "make a film of it",
+                "show a film of it",
+                "make a clip of it",
+            ),
         }
         nouns = {
             "image": ("a picture", "an image", "a drawing"),
@@ -290,7 +343,9 @@ class Talk:
         if form < 0.5:
             first = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kinds[0]]
             command = pick(rng, tuple(x for x in first if "?" not in x)).format(x=what)
-            text = pick(rng, POLITE_START) + command + "".join(joiner + pick(rng, verbs[k]) for k in kinds[1:])
+            text = (
+                pick(rng, POLITE_START) + command + "".join(joiner + pick(rng, verbs[k]) for k in kinds[1:])
+            )
         elif form < 0.8:
             listed = [pick(rng, nouns[k]) for k in kinds]
             listing = ", ".join(listed[:-1]) + " and " + listed[-1]
@@ -458,12 +513,16 @@ class Talk:
 
     def yes_or_no(self, thing: Thing) -> tuple[tuple[str, ...], str]:
         rng = self.rng
-        name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][rng.integers(3)]
+        name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][
+            rng.integers(3)
+        ]
         real = getattr(thing, name)
         asked = real if rng.random() < 0.5 else pick(rng, values)
         said = article(asked) if name == "shape" else asked
         truth = article(real) if name == "shape" else real
-        return (f"is it {said}?", f"is this {said}?"), (f"Yes, it is {truth}." if asked == real else f"No, it is {truth}.")
+        return (f"is it {said}?", f"is this {said}?"), (
+            f"Yes, it is {truth}." if asked == real else f"No, it is {truth}."
+        )
 
     def ask_about_pair(self, media: list[Part] | None, noun: str) -> None:
         assert self.scene is not None
@@ -500,7 +559,9 @@ class Talk:
         rng = self.rng
         given = pick(rng, ("image", "audio", "video", "depth", "thermal", "imu"))
         wanted = pick(rng, OUTPUTS)
-        scene = self.new_scene(moving=given in ("video", "imu") or (given == "audio" and wanted == "video"), two_things=0)
+        scene = self.new_scene(
+            moving=given in ("video", "imu") or (given == "audio" and wanted == "video"), two_things=0
+        )
         thing = scene.things[0]
         carried = {
             "image": {"shape", "colour", "size", "place", "background"},
@@ -534,7 +595,12 @@ class Talk:
             if given == "audio"
             else {"type": "imu", "motion": thing.motion}
             if given == "imu"
-            else {"type": given, "scene": Scene(scene.background, (thing if given == "video" else replace(thing, motion="still"),))}
+            else {
+                "type": given,
+                "scene": Scene(
+                    scene.background, (thing if given == "video" else replace(thing, motion="still"),)
+                ),
+            }
         ]
         asks = {
             "image": ("draw this", "draw it", "what would this look like?", "make a picture of this", "paint it", "show me a picture of it",
@@ -566,7 +632,13 @@ class Talk:
                 background = pick(rng, tuple(BACKGROUNDS))
                 new = Scene(background, self.scene.things)
             else:
-                values = {"colour": tuple(COLOURS), "shape": SHAPES, "size": tuple(SIZES), "place": PLACES, "motion": MOTIONS}[name]
+                values = {
+                    "colour": tuple(COLOURS),
+                    "shape": SHAPES,
+                    "size": tuple(SIZES),
+                    "place": PLACES,
+                    "motion": MOTIONS,
+                }[name]
                 background = self.scene.background
                 new = Scene(background, (position(replace(thing, **{name: pick(rng, values)}), rng),))
             if new != self.scene and self.accept(new):
@@ -598,7 +670,15 @@ class Talk:
             text = f"make {it} " + ("bigger" if after.size == "large" else "smaller")
         if name == "background" and rng.random() < 0.5:
             word = pick(rng, BACKGROUND_WORDS[background])
-            text = pick(rng, ("make the background {}", "change the background to {}", "with a {} background", "now the background {}")).format(word)
+            text = pick(
+                rng,
+                (
+                    "make the background {}",
+                    "change the background to {}",
+                    "with a {} background",
+                    "now the background {}",
+                ),
+            ).format(word)
         self.give(text, [medium_of(self.kind, new)])
         self.scene = new
 

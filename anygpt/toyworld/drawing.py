@@ -57,7 +57,9 @@ INSIDE: dict[str, Callable[[Grid, Grid], Grid]] = {
     "triangle": lambda x, y: (np.abs(x) <= (1 - y) / 2) & (y >= -1),
     "diamond": lambda x, y: np.abs(x) + np.abs(y) <= 1,
     "star": _star,
-    "cross": lambda x, y: (np.minimum(np.abs(x), np.abs(y)) <= 0.34) & (np.maximum(np.abs(x), np.abs(y)) <= 1),
+    "cross": lambda x, y: (
+        (np.minimum(np.abs(x), np.abs(y)) <= 0.34) & (np.maximum(np.abs(x), np.abs(y)) <= 1)
+    ),
     "ring": lambda x, y: (x**2 + y**2 <= 1) & (x**2 + y**2 >= 0.55**2),
     "heart": _heart,
 }
@@ -123,7 +125,9 @@ def draw_film(scene: Scene, frames: int = 8, side: int = 32) -> np.ndarray:
     film = []
     for index in range(frames):
         # Blinking is counted in quarters of the film, so time runs over [0, 1] with both ends shown.
-        things = tuple(now for thing in scene.things if (now := at_time(thing, index / (frames - 1))) is not None)
+        things = tuple(
+            now for thing in scene.things if (now := at_time(thing, index / (frames - 1))) is not None
+        )
         film.append(draw_picture(Scene(scene.background, things), side))
     return np.stack(film)
 

@@ -43,8 +43,23 @@ BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
     "black": ("black",),
 }
 PLACE_PHRASES: dict[str, tuple[str, ...]] = {
-    "centre": ("in the centre", "in the middle", "in the center", "at the centre", "centred", "right in the middle"),
-    "top": ("at the top", "at the top", "on top", "in the top middle", "up at the top", "near the top edge", "at the upper edge"),
+    "centre": (
+        "in the centre",
+        "in the middle",
+        "in the center",
+        "at the centre",
+        "centred",
+        "right in the middle",
+    ),
+    "top": (
+        "at the top",
+        "at the top",
+        "on top",
+        "in the top middle",
+        "up at the top",
+        "near the top edge",
+        "at the upper edge",
+    ),
     "bottom": (
         "at the bottom",
         "at the bottom",
@@ -53,8 +68,22 @@ PLACE_PHRASES: dict[str, tuple[str, ...]] = {
         "near the bottom edge",
         "at the lower edge",
     ),
-    "left": ("at the left", "on the left", "on the left side", "to the left", "at the left edge", "on the left hand side"),
-    "right": ("at the right", "on the right", "on the right side", "to the right", "at the right edge", "on the right hand side"),
+    "left": (
+        "at the left",
+        "on the left",
+        "on the left side",
+        "to the left",
+        "at the left edge",
+        "on the left hand side",
+    ),
+    "right": (
+        "at the right",
+        "on the right",
+        "on the right side",
+        "to the right",
+        "at the right edge",
+        "on the right hand side",
+    ),
     **{
         f"{row} {side}": (
             f"at the {row} {side}",
@@ -70,7 +99,14 @@ PLACE_PHRASES: dict[str, tuple[str, ...]] = {
     },
 }
 MOTION_PHRASES: dict[str, tuple[str, ...]] = {
-    "still": ("standing still", "that stands still", "not moving", "that does not move", "staying still", "that stays still"),
+    "still": (
+        "standing still",
+        "that stands still",
+        "not moving",
+        "that does not move",
+        "staying still",
+        "that stays still",
+    ),
     **{
         way: (
             f"moving {way}",
@@ -89,9 +125,32 @@ MOTION_PHRASES: dict[str, tuple[str, ...]] = {
             "down": ("moving downwards", "falling", "that falls", "sinking", "dropping"),
         }.items()
     },
-    "growing": ("growing", "growing", "that grows", "getting bigger", "getting larger", "becoming bigger", "which expands"),
-    "shrinking": ("shrinking", "shrinking", "that shrinks", "getting smaller", "becoming smaller", "which gets smaller"),
-    "blinking": ("blinking", "blinking", "that blinks", "flashing", "that flashes", "flickering", "going on and off"),
+    "growing": (
+        "growing",
+        "growing",
+        "that grows",
+        "getting bigger",
+        "getting larger",
+        "becoming bigger",
+        "which expands",
+    ),
+    "shrinking": (
+        "shrinking",
+        "shrinking",
+        "that shrinks",
+        "getting smaller",
+        "becoming smaller",
+        "which gets smaller",
+    ),
+    "blinking": (
+        "blinking",
+        "blinking",
+        "that blinks",
+        "flashing",
+        "that flashes",
+        "flickering",
+        "going on and off",
+    ),
 }
 PITCH_WORDS = {
     "high": ("high", "high", "high pitched"),
@@ -142,25 +201,27 @@ def caption_thing(thing: Thing) -> str:
 
 
 def caption_picture(scene: Scene) -> str:
-    """"a small red circle at the top left on a white background"; of two things, the relation and the first one's place."""
+    """ "a small red circle at the top left on a white background"; of two things, the relation and the first one's place."""
     first = scene.things[0]
     if len(scene.things) == 2:
         second = scene.things[1]
         where = f"{relation(first, second)} {caption_thing(second)}"
         first_place, second_place = place_phrase(first.place), place_phrase(second.place)
-        return f"{caption_thing(first)} {first_place} {where} {second_place} on a {scene.background} background"
+        return (
+            f"{caption_thing(first)} {first_place} {where} {second_place} on a {scene.background} background"
+        )
     return f"{caption_thing(first)} {place_phrase(first.place)} on a {scene.background} background"
 
 
 def caption_film(scene: Scene) -> str:
-    """"a small red circle moving left at the top on a white background"."""
+    """ "a small red circle moving left at the top on a white background"."""
     thing = scene.things[0]
     motion, place = motion_phrase(thing.motion), place_phrase(thing.place)
     return f"{caption_thing(thing)} {motion} {place} on a {scene.background} background"
 
 
 def caption_sound(tone: Tone) -> str:
-    """"a high rising star sound"."""
+    """ "a high rising star sound"."""
     return article(f"{tone.pitch} {tone.contour} {tone.shape} sound")
 
 
@@ -172,7 +233,9 @@ def describe_sound(tone: Tone) -> str:
 
 def say_thing(rng: np.random.Generator, thing: Thing, said: frozenset[str]) -> str:
     """A noun phrase that names the attributes in `said`, in one of many orders; without a shape, "thing" stands in."""
-    shape = pick(rng, SHAPE_WORDS[thing.shape]) if "shape" in said else pick(rng, ("thing", "shape", "object"))
+    shape = (
+        pick(rng, SHAPE_WORDS[thing.shape]) if "shape" in said else pick(rng, ("thing", "shape", "object"))
+    )
     colour = pick(rng, COLOUR_WORDS[thing.colour]) if "colour" in said else ""
     size = pick(rng, SIZE_WORDS[thing.size]) if "size" in said else ""
     form = rng.random()
@@ -180,11 +243,20 @@ def say_thing(rng: np.random.Generator, thing: Thing, said: frozenset[str]) -> s
     if form < 0.08:
         before = [colour, size]
     elif form < 0.14 and colour:
-        before, after = [size], pick(rng, (f" in {colour}", f" that is {colour}", f" coloured {colour}", f" of {colour} colour"))
+        before, after = (
+            [size],
+            pick(rng, (f" in {colour}", f" that is {colour}", f" coloured {colour}", f" of {colour} colour")),
+        )
     elif form < 0.20 and size:
-        before, after = [colour], pick(rng, (f" that is {size}", f" of {size} size", f", {size}", f" which is {size}"))
+        before, after = (
+            [colour],
+            pick(rng, (f" that is {size}", f" of {size} size", f", {size}", f" which is {size}")),
+        )
     elif form < 0.24 and size and colour:
-        before, after = [], pick(rng, (f", {colour} and {size}", f", {size} and {colour}", f" that is {size} and {colour}"))
+        before, after = (
+            [],
+            pick(rng, (f", {colour} and {size}", f", {size} and {colour}", f" that is {size} and {colour}")),
+        )
     phrase = " ".join([word for word in before if word] + [shape]) + after
     return pick(rng, (article(phrase), article(phrase), article(phrase), f"one {phrase}", phrase))
 
@@ -247,7 +319,9 @@ def say_scene(rng: np.random.Generator, scene: Scene, said: frozenset[str], film
             return f"{' '.join(parts)}, {word} background"
         parts.append(background)
     separator = pick(rng, (" ", " ", " ", ", "))
-    return " ".join(parts[:1]) + "".join((separator if i == 0 else " ") + part for i, part in enumerate(parts[1:]))
+    return " ".join(parts[:1]) + "".join(
+        (separator if i == 0 else " ") + part for i, part in enumerate(parts[1:])
+    )
 
 
 def say_list(rng: np.random.Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
@@ -258,11 +332,19 @@ def say_list(rng: np.random.Generator, scene: Scene, said: frozenset[str], film:
     if "size" in said:
         rest.append(pick(rng, SIZE_WORDS[thing.size]) + pick(rng, ("", "", " size")))
     if "place" in said:
-        rest.append(pick(rng, (thing.place, thing.place, f"place {thing.place}", pick(rng, PLACE_PHRASES[thing.place]))))
+        rest.append(
+            pick(
+                rng, (thing.place, thing.place, f"place {thing.place}", pick(rng, PLACE_PHRASES[thing.place]))
+            )
+        )
     if film and "motion" in said:
         rest.append(pick(rng, MOTION_PHRASES[thing.motion]))
     if "background" in said:
-        rest.append(pick(rng, ("{} background", "{} background", "background {}", "on {}")).format(pick(rng, BACKGROUND_WORDS[scene.background])))
+        rest.append(
+            pick(rng, ("{} background", "{} background", "background {}", "on {}")).format(
+                pick(rng, BACKGROUND_WORDS[scene.background])
+            )
+        )
     rng.shuffle(rest)
     return ", ".join(items + rest)
 
@@ -273,16 +355,42 @@ def say_steps(rng: np.random.Generator, scene: Scene, said: frozenset[str], film
     first = frozenset(name for name in said & {"colour", "size"} if rng.random() < 0.5)
     rest = []
     if "colour" in said - first:
-        rest.append(pick(rng, ("make it {}", "it should be {}", "it is {}", "paint it {}", "the colour is {}")).format(pick(rng, COLOUR_WORDS[thing.colour])))
+        rest.append(
+            pick(
+                rng, ("make it {}", "it should be {}", "it is {}", "paint it {}", "the colour is {}")
+            ).format(pick(rng, COLOUR_WORDS[thing.colour]))
+        )
     if "size" in said - first:
-        rest.append(pick(rng, ("make it {}", "it should be {}", "it is {}", "the size is {}")).format(pick(rng, SIZE_WORDS[thing.size])))
+        rest.append(
+            pick(rng, ("make it {}", "it should be {}", "it is {}", "the size is {}")).format(
+                pick(rng, SIZE_WORDS[thing.size])
+            )
+        )
     if "place" in said:
-        rest.append(pick(rng, ("put it {}", "it should be {}", "place it {}", "it is {}")).format(pick(rng, PLACE_PHRASES[thing.place])))
+        rest.append(
+            pick(rng, ("put it {}", "it should be {}", "place it {}", "it is {}")).format(
+                pick(rng, PLACE_PHRASES[thing.place])
+            )
+        )
     if film and "motion" in said:
-        rest.append(pick(rng, ("it should be {}", "it is {}", "let it be {}")).format(pick(rng, MOTION_PHRASES[thing.motion])))
+        rest.append(
+            pick(rng, ("it should be {}", "it is {}", "let it be {}")).format(
+                pick(rng, MOTION_PHRASES[thing.motion])
+            )
+        )
     if "background" in said:
         word = pick(rng, BACKGROUND_WORDS[scene.background])
-        rest.append(pick(rng, ("the background is {}", "use a {} background", "make the background {}", "the background should be {}")).format(word))
+        rest.append(
+            pick(
+                rng,
+                (
+                    "the background is {}",
+                    "use a {} background",
+                    "make the background {}",
+                    "the background should be {}",
+                ),
+            ).format(word)
+        )
     rng.shuffle(rest)
     return pick(rng, (". ", ". ", ", ", "; ")).join([say_thing(rng, thing, first | {"shape"}), *rest])
 
@@ -305,7 +413,15 @@ def say_pair(rng: np.random.Generator, scene: Scene, said: frozenset[str]) -> st
     named = frozenset({"shape", "colour"})
     one, other = say_thing(rng, first, named), say_thing(rng, second, named)
     how = say_relation(rng, relation(first, second))
-    return pick(rng, (f"{one} {how} {other}", f"{one} {how} {other}", f"{one} that is {how} {other}", f"{one} and {other}, the first {how} the second"))
+    return pick(
+        rng,
+        (
+            f"{one} {how} {other}",
+            f"{one} {how} {other}",
+            f"{one} that is {how} {other}",
+            f"{one} and {other}, the first {how} the second",
+        ),
+    )
 
 
 def say_sound(rng: np.random.Generator, tone: Tone, said: frozenset[str]) -> str:
@@ -330,4 +446,3 @@ def say_sound(rng: np.random.Generator, tone: Tone, said: frozenset[str]) -> str
         }[tone.contour]
         return f"{article(phrase)} {pick(rng, tail)}"
     return article(" ".join(word for word in (*before, shape, noun) if word))
-

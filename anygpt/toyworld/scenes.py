@@ -50,7 +50,9 @@ class Thing:
     @property
     def held_out(self) -> bool:
         """Whether the training stages must never see this thing."""
-        index = SHAPES.index(self.shape) + 2 * list(COLOURS).index(self.colour) + 3 * list(SIZES).index(self.size)
+        index = (
+            SHAPES.index(self.shape) + 2 * list(COLOURS).index(self.colour) + 3 * list(SIZES).index(self.size)
+        )
         return index % 5 == 0
 
 
@@ -80,7 +82,13 @@ def position(thing: Thing, rng: np.random.Generator) -> Thing:
         np.array([x, y]) + rng.uniform(-PLACE_JITTER, PLACE_JITTER, size=2), width / 2, 1 - width / 2
     )
     return Thing(
-        thing.shape, thing.colour, thing.size, thing.place, thing.motion, float(width), (float(centre[0]), float(centre[1]))
+        thing.shape,
+        thing.colour,
+        thing.size,
+        thing.place,
+        thing.motion,
+        float(width),
+        (float(centre[0]), float(centre[1])),
     )
 
 

@@ -18,7 +18,9 @@ ABLE = (
 )
 HELLO = "Hello! What shall I draw, play or film for you?"
 WHO = "I am anygpt-tiny, a small model that sees, hears, draws, plays and films simple shapes."
-UNABLE = "Sorry, I can't do that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
+UNABLE = (
+    "Sorry, I can't do that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
+)
 UNKNOWN = "Sorry, I don't know that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
 UNCLEAR = "Sorry, I did not understand that. Ask me to draw, play or film a simple shape."
 
@@ -60,7 +62,22 @@ SCENES = (
     "a dog chasing a cat", "waves on a beach", "a man riding a horse", "a bowl of fruit", "the solar system", "two people talking", "a sunset over the sea",
     "a car driving", "a bird flying", "children playing", "a cat playing the piano", "a fireworks show", "a city at night", "snow falling", "a horse running",
 )  # fmt: skip
-OTHER_COLOURS = ("brown", "gold", "silver", "beige", "magenta", "teal", "maroon", "ivory", "bronze", "rainbow coloured", "transparent", "striped", "lime", "indigo")
+OTHER_COLOURS = (
+    "brown",
+    "gold",
+    "silver",
+    "beige",
+    "magenta",
+    "teal",
+    "maroon",
+    "ivory",
+    "bronze",
+    "rainbow coloured",
+    "transparent",
+    "striped",
+    "lime",
+    "indigo",
+)
 QUESTIONS = (
     "what is the capital of france?", "who won the world cup?", "what is two plus two?", "what time is it?", "what day is it today?",
     "what is the weather like?", "who is the president?", "write a poem", "tell me a joke", "tell me a story", "write some code", "write a python program",
@@ -86,8 +103,15 @@ def exchange(rng: Rng) -> tuple[str, str]:
 
 def nonsense(rng: Rng) -> str:
     """Random letters, with no meaning."""
-    letters = string.ascii_lowercase if rng.random() < 0.7 else string.ascii_letters + string.digits + "!?#$%&*+-=/<>.,"
-    words = ["".join(letters[i] for i in rng.integers(len(letters), size=rng.integers(2, 9))) for _ in range(rng.integers(1, 5))]
+    letters = (
+        string.ascii_lowercase
+        if rng.random() < 0.7
+        else string.ascii_letters + string.digits + "!?#$%&*+-=/<>.,"
+    )
+    words = [
+        "".join(letters[i] for i in rng.integers(len(letters), size=rng.integers(2, 9)))
+        for _ in range(rng.integers(1, 5))
+    ]
     return " ".join(words)
 
 
@@ -97,7 +121,9 @@ def unknown_word(rng: Rng) -> str:
         return pick(rng, NOUNS)
     consonants, vowels = "bcdfghjklmnpqrstvwz", "aeiou"
     return "".join(
-        consonants[rng.integers(len(consonants))] + vowels[rng.integers(5)] + (consonants[rng.integers(len(consonants))] if rng.random() < 0.4 else "")
+        consonants[rng.integers(len(consonants))]
+        + vowels[rng.integers(5)]
+        + (consonants[rng.integers(len(consonants))] if rng.random() < 0.4 else "")
         for _ in range(rng.integers(2, 4))
     )
 
@@ -110,10 +136,21 @@ def outside(rng: Rng) -> tuple[str, str]:
     if form < 0.34:
         return pick(rng, QUESTIONS), UNKNOWN
     if form < 0.44:
-        return pick(rng, ("what is {x}?", "tell me about {x}", "do you know {x}?", "explain {x}", "where is {x}?")).format(x=f"a {unknown_word(rng)}"), UNKNOWN
+        return pick(
+            rng, ("what is {x}?", "tell me about {x}", "do you know {x}?", "explain {x}", "where is {x}?")
+        ).format(x=f"a {unknown_word(rng)}"), UNKNOWN
     start = pick(rng, ("", "", "", "please ", "can you ", "could you ", "now "))
     if form < 0.58:
-        asks = ("play the sound of {x}", "play {x}", "make the sound of {x}", "let me hear {x}", "what does {x} sound like?", "i want to hear {x}", "generate the sound of {x}", "sing {x}")
+        asks = (
+            "play the sound of {x}",
+            "play {x}",
+            "make the sound of {x}",
+            "let me hear {x}",
+            "what does {x} sound like?",
+            "i want to hear {x}",
+            "generate the sound of {x}",
+            "sing {x}",
+        )
         what = pick(rng, SOUNDS) if rng.random() < 0.6 else f"a {unknown_word(rng)}"
         return start + pick(rng, asks).format(x=what), UNABLE
     asks = (
@@ -127,8 +164,38 @@ def outside(rng: Rng) -> tuple[str, str]:
     elif form < 0.78:
         what = f"a {pick(rng, OTHER_COLOURS)} {pick(rng, SHAPES)}"
     else:
-        adjective = pick(rng, ("", "", "", *COLOURS, "small", "large", "big", "tiny", "beautiful", "old", "happy", "white", "black"))
-        place = pick(rng, ("", "", "", " in a forest", " on a white background", " on the left", " in the rain", " at the top", " moving left"))
+        adjective = pick(
+            rng,
+            (
+                "",
+                "",
+                "",
+                *COLOURS,
+                "small",
+                "large",
+                "big",
+                "tiny",
+                "beautiful",
+                "old",
+                "happy",
+                "white",
+                "black",
+            ),
+        )
+        place = pick(
+            rng,
+            (
+                "",
+                "",
+                "",
+                " in a forest",
+                " on a white background",
+                " on the left",
+                " in the rain",
+                " at the top",
+                " moving left",
+            ),
+        )
         noun = unknown_word(rng)
         plural = rng.random() < 0.15
         what = f"{adjective} {noun}".strip() + ("s" if plural else "") + place

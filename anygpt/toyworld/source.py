@@ -58,7 +58,7 @@ class ToyWorld(Dataset[Conversation]):
         if not 0 <= index < self.size:
             raise IndexError(f"conversation {index} of {self.size}")
         rng = np.random.default_rng([self.seed, index])
-        turns = self.turns[rng.integers(len(self.turns))]
+        turns = self.turns[int(rng.integers(len(self.turns)))]
         messages = conversation(rng, turns=turns, starts=self.starts, accept=self.accept)
         draw_outputs = rng.random() < self.draw_outputs
 

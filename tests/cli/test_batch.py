@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from command_line import Command, environment, names, picture
+from command_line import Command, environment, hear_ctrl_c, names, picture
 
 from encoders import media
 
@@ -211,6 +211,7 @@ def test_ctrl_c_keeps_what_is_done(typed: Command, checkpoint: str, tmp_path: Pa
         [sys.executable, "-m", "anygpt", "generate", *options],
         cwd=tmp_path,
         env=environment(),
+        preexec_fn=hear_ctrl_c,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import Command, environment, names, picture, sound
+from command_line import Command, environment, hear_ctrl_c, names, picture, sound
 
 from anygpt.cli.chat import _split_paths
 from anygpt.cli.errors import CommandError
@@ -128,6 +128,7 @@ class Terminal:
             cwd=folder,
             env={**environment(), "TERM": "xterm", "COLORTERM": "", "NO_COLOR": "1"},
             start_new_session=True,
+            preexec_fn=hear_ctrl_c,
         )
         os.close(slave)
         self.seen = ""
@@ -161,7 +162,8 @@ def test_at_a_terminal(checkpoint: str, tmp_path: Path) -> None:
         terminal.wait_for("drawing a picture")
         terminal.wait_for("output/image_0.png")
         terminal.wait_for("output/video_0.mp4")
-        terminal.interrupt()  # during the rest of the answer, or at the prompt: the conversation goes on
+        terminal.interrupt()  # there are five more media to come
+        terminal.wait_for("stopped")
         terminal.wait_for("> ")
         terminal.type("/seed 4\n")
         terminal.wait_for("seed 4")

@@ -61,8 +61,8 @@ MISTAKES = [
     (["--image", "good.png", "--image", "none.png"], ["none.png"]),
     (["--output-dir", "good.png"], ["good.png", "is not a folder"]),
     (["--output-dir", "good.png/below"], ["good.png", "is not a folder"]),
-    (["--seed", "-1"], ["--seed", "-1"]),
-    (["--seed", "x"], ["--seed", "'x'"]),
+    (["--seed", "-1"], ["--seed", "greater than or equal to 0"]),
+    (["--seed", "x"], ["--seed", "integer"]),
     (["--top-p", "0"], ["top_p", "above 0"]),
     (["--temperature", "-1"], ["--temperature"]),
     (["--max-new-tokens", "0"], ["--max-new-tokens"]),
@@ -82,7 +82,7 @@ def test_a_mistake_is_one_line(
     if "--model" not in arguments:
         arguments = ["--model", model, *arguments]
     for extra in ([], ["--json"]):
-        done = anygpt("generate", "what is this?", *arguments, *extra)
+        done = anygpt("generate", "what is this?", *extra, *arguments)
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith("anygpt: error: ") and done.err.count("\n") == 1, done.err
         assert all(word in done.err for word in words), done.err

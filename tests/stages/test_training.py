@@ -79,7 +79,7 @@ def test_only_the_newest_whole_checkpoints_are_kept(tmp_path: Path) -> None:
         with torch.no_grad():
             weight.fill_(step)
         checkpoints.save(tmp_path, {"w": weight}, optimizer, {"step": step})
-    (tmp_path / ".step-00000012.1").mkdir()  # as a process that was killed leaves it
+    (tmp_path / ".unfinished").mkdir()  # as a process that was killed leaves it
     newest = checkpoints.newest(tmp_path)
     assert newest is not None and newest.name == "step-00000011"
     assert len(list(tmp_path.glob("step-*"))) == 2
@@ -136,6 +136,11 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path, capsys: pytest.Captu
     assert "error: " in (told := capsys.readouterr().err) and "did you mean 'steps'?" in told
     assert encoding_alignment.main(["--config", str(path), "--set", "model=nothing"]) == 2
     assert "no model 'nothing'" in capsys.readouterr().err
+    preset = ROOT / "assets" / "presets" / "anygpt-tiny.yaml"
+    assert (
+        encoding_alignment.main(["--config", str(path), "--set", f"model={preset}"]) == 2
+    )  # without its parts
+    assert "there is no folder 'llm' in" in capsys.readouterr().err
     assert encoding_alignment.main(["--config", str(path), "--set", "seed=3"]) == 0
     assert "frozen parts unchanged" in capsys.readouterr().out
     report = json.loads((tmp_path / "run" / "report.json").read_text())
@@ -143,6 +148,17 @@ def test_the_command_line(checkpoint: Path, tmp_path: Path, capsys: pytest.Captu
     assert AnyGPT.from_pretrained(tmp_path / "run").config.inputs.keys() == report_inputs(checkpoint)
     assert encoding_alignment.main(["--config", str(path)]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_anygpt_train_is_the_same_command(checkpoint: Path, tmp_path: Path) -> None:
+    path = write_config(checkpoint, tmp_path)
+    command = [sys.executable, "-m", "anygpt", "train", "encoding-alignment", "--config", str(path)]
+    done = subprocess.run(
+        [*command, "--set", "steps=1"], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "frozen parts unchanged" in done.stdout
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["steps"] == 1
 
 
 def report_inputs(checkpoint: Path) -> set[str]:

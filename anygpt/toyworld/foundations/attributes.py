@@ -28,7 +28,9 @@ UNSAID = -100
 STILL_PICTURE = ("shape", "colour", "size", "place", "background", "cell_shape", "cell_colour")
 
 
-def scene_targets(scene: Scene, names: tuple[str, ...], said: frozenset[str] | None = None) -> dict[str, np.ndarray]:
+def scene_targets(
+    scene: Scene, names: tuple[str, ...], said: frozenset[str] | None = None
+) -> dict[str, np.ndarray]:
     """Class indices of the attributes in `names`; what a caption leaves unsaid is `UNSAID`."""
     single = len(scene.things) == 1
     thing = scene.things[0]
@@ -59,10 +61,15 @@ class AttributeHeads(nn.Module):
         super().__init__()
         self.hidden = nn.Sequential(nn.Linear(dim, 256), nn.GELU())
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(256, 9 * (len(CELLS[name]) + 1) if name in CELLS else len(VALUES[name])) for name in names}
+            {
+                name: nn.Linear(256, 9 * (len(CELLS[name]) + 1) if name in CELLS else len(VALUES[name]))
+                for name in names
+            }
         )
 
-    def forward(self, embedding: torch.Tensor, targets: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+    def forward(
+        self, embedding: torch.Tensor, targets: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """The mean cross-entropy over attributes, and the share right of each."""
         hidden = self.hidden(embedding)
         losses, right = [], {}

@@ -6,7 +6,14 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, RobertaTokenizer
 
-from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound, describe_sound, say_scene, say_sound
+from anygpt.toyworld.phrases import (
+    caption_film,
+    caption_picture,
+    caption_sound,
+    describe_sound,
+    say_scene,
+    say_sound,
+)
 from anygpt.toyworld.scenes import Scene, random_scene
 from anygpt.toyworld.sounds import Tone, random_tone
 
@@ -57,7 +64,9 @@ def build_clip_tokenizer() -> CLIPTokenizer:
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Lowercase()
     words = pre_tokenizers.Split(Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - 2,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

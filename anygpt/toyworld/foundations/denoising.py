@@ -64,7 +64,11 @@ def train_denoiser(
         clean = pick_latents(latents[indices].float(), step)
         # What a caption decides is decided at high noise: half of the steps are drawn from the noisiest third.
         high = torch.rand(len(clean)) < 0.5
-        time = torch.where(high, 667 + 333 * torch.rand(len(clean)), 1000 * torch.rand(len(clean))).long().clamp(max=999)
+        time = (
+            torch.where(high, 667 + 333 * torch.rand(len(clean)), 1000 * torch.rand(len(clean)))
+            .long()
+            .clamp(max=999)
+        )
         shape = (-1,) + (1,) * (clean.dim() - 1)
         signal, noise_level = alphas[time].sqrt().view(shape), (1 - alphas[time]).sqrt().view(shape)
         noise = torch.randn_like(clean)
@@ -74,4 +78,14 @@ def train_denoiser(
             conditioning = embed(captions)
         return nn.functional.mse_loss(predict(noisy, time, conditioning), target)
 
-    fit(name, unet, loss_of, make_batch, steps=steps, learning_rate=learning_rate, work_dir=work_dir, ema_decay=0.999, warmup=100)
+    fit(
+        name,
+        unet,
+        loss_of,
+        make_batch,
+        steps=steps,
+        learning_rate=learning_rate,
+        work_dir=work_dir,
+        ema_decay=0.999,
+        warmup=100,
+    )

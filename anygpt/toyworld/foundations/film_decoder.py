@@ -20,6 +20,7 @@ from anygpt.toyworld.foundations.denoising import build_scheduler, train_denoise
 from anygpt.toyworld.foundations.picture_decoder import encode
 from anygpt.toyworld.foundations.picture_vae import to_tensor
 from anygpt.toyworld.foundations.text_encoders import TEXT_DIM, tokenize
+from anygpt.toyworld.phrases import caption_film
 from anygpt.toyworld.scenes import random_scene
 
 POOL = 6000  # films, encoded once
@@ -46,8 +47,8 @@ def train(
     vae: AutoencoderKL,
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
-    frame_steps: int = 1500,
-    film_steps: int = 1000,
+    frame_steps: int = 1000,
+    film_steps: int = 800,
 ) -> TextToVideoSDPipeline:
     torch.manual_seed(0)
     rng = np.random.default_rng(12)
@@ -57,7 +58,9 @@ def train(
         latents = torch.load(stored, weights_only=True)
     else:
         films = (to_tensor(draw_film(scene, FRAMES)) for scene in tqdm(scenes, desc="encoding films"))
-        latents = torch.stack([encode(vae, film) for film in films]).transpose(1, 2).contiguous()  # (N, C, frames, 8, 8)
+        latents = (
+            torch.stack([encode(vae, film) for film in films]).transpose(1, 2).contiguous()
+        )  # (N, C, frames, 8, 8)
         torch.save(latents, stored)
     unet = build_unet()
 
@@ -74,12 +77,18 @@ def train(
             name,
             unet,
             latents,
-            lambda rng, index: film_caption(rng, scenes[index])[0],
-            lambda captions: text_encoder(input_ids=tokenize(tokenizer, captions)["input_ids"]).last_hidden_state,
+            lambda rng, index: (
+                caption_film(scenes[index]) if rng.random() < 0.8 else film_caption(rng, scenes[index])[0]
+            ),
+            lambda captions: (
+                text_encoder(input_ids=tokenize(tokenizer, captions)["input_ids"]).last_hidden_state
+            ),
             lambda noisy, time, conditioning: unet(noisy, time, conditioning).sample,
             work_dir=work_dir,
             steps=steps,
             size=size,
             pick_latents=pick,
         )
-    return TextToVideoSDPipeline(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler())
+    return TextToVideoSDPipeline(
+        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler()
+    )

@@ -13,7 +13,9 @@ from tqdm import tqdm
 CHECKPOINT_EVERY = 200  # steps
 
 
-def parallel_batches(make: Callable[[int], object], start: int, steps: int, workers: int = 1) -> Iterator[object]:
+def parallel_batches(
+    make: Callable[[int], object], start: int, steps: int, workers: int = 1
+) -> Iterator[object]:
     """`make(step)` for each step from `start` on, drawn ahead by worker processes; the step is the seed."""
     dataset = _Batches(make, start, steps)
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=4)
@@ -53,7 +55,10 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) / 2),
+        lambda step: (
+            min(1.0, (step + 1) / warmup)
+            * (0.02 + 0.98 * (1 + torch.cos(torch.tensor(torch.pi * step / steps)).item()) / 2)
+        ),
     )
     average = [p.detach().clone() for p in parameters]
     start = 0

@@ -15,8 +15,21 @@ from PIL import Image
 from torch import nn
 
 from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal
-from anygpt.toyworld.foundations.attributes import AttributeHeads, STILL_PICTURE, collate, scene_targets, tone_targets
-from anygpt.toyworld.foundations.captions import CONTEXT, VOCABULARY, build_clip_tokenizer, film_caption, picture_caption
+from anygpt.toyworld.foundations.attributes import (
+    STILL_PICTURE,
+    UNSAID,
+    AttributeHeads,
+    collate,
+    scene_targets,
+    tone_targets,
+)
+from anygpt.toyworld.foundations.captions import (
+    CONTEXT,
+    VOCABULARY,
+    build_clip_tokenizer,
+    film_caption,
+    picture_caption,
+)
 from anygpt.toyworld.foundations.fitting import fit
 from anygpt.toyworld.phrases import describe_sound, motion_phrase, place_phrase
 from anygpt.toyworld.scenes import MOTIONS, PLACES, Scene, random_scene
@@ -39,7 +52,7 @@ HEADS: dict[str, tuple[str, ...]] = {
 }
 SIZES = {"image": 28, "video": 8, "audio": 16, "depth": 12, "thermal": 12, "imu": 6}  # of a batch
 PATCHES = 8  # a side
-DENSE = {"patch_shape": len(SHAPES) + 1, "patch_place": len(PLACES) + 1}  # classes; the last is "background"
+DENSE = {"patch_filled": 2, "patch_shape": len(SHAPES), "patch_place": len(PLACES)}  # classes of each patch
 VISION = {"image": "vision", "video": "vision"}
 
 
@@ -82,13 +95,17 @@ def build() -> ImageBindModel:
         table = model.modality_preprocessors[modality].pos_embedding_helper
         with torch.no_grad():
             table.pos_embed[0, 1:] = waves(*table.layout[-2:], table.pos_embed.shape[-1])
+            # Vision's are added before the first norm, to contents of several units.
+            table.pos_embed *= 4 if modality == "vision" else 1
     return model
 
 
 def waves(rows: int, columns: int, width: int) -> torch.Tensor:
     """Sines and cosines of each patch's row and column, (rows · columns, width), of unit amplitude."""
     frequencies = torch.pi * 2.0 ** torch.linspace(-1, 2, width // 4)
-    row, column = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    row, column = torch.meshgrid(
+        (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+    )
     angles = torch.stack([row, column], -1).flatten(0, 1)[..., None] * frequencies  # (patches, 2, width / 4)
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
 
@@ -109,7 +126,9 @@ def build_preprocessor() -> ImageBindPreprocessor:
     )
 
 
-Batch = dict[str, tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]]  # modality → media, targets, caption ids
+Batch = dict[
+    str, tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]
+]  # modality → media, targets, caption ids
 
 
 class Batches:
@@ -125,11 +144,18 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([5, step])
-        return {modality: self._collate([getattr(self, modality)(rng) for _ in range(size)]) for modality, size in SIZES.items()}
+        return {
+            modality: self._collate([getattr(self, modality)(rng) for _ in range(size)])
+            for modality, size in SIZES.items()
+        }
 
     def _collate(self, rows: list[tuple]) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
         media, targets, captions = zip(*rows, strict=True)
-        return torch.stack(media), collate(list(targets)), torch.stack([self.tokenizer(text) for text in captions])
+        return (
+            torch.stack(media),
+            collate(list(targets)),
+            torch.stack([self.tokenizer(text) for text in captions]),
+        )
 
     def image(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng, two_things=0.35)
@@ -150,20 +176,31 @@ class Batches:
         # A change of volume shifts log energies; the quietest ones are at the floor and stay there.
         shift = 2 * np.log(rng.uniform(0.3, 1.1)) / self.preprocessor.audio_std
         floor = self.sounds[index].min()
-        sound = torch.maximum(self.sounds[index] + shift, floor) + 0.03 * torch.from_numpy(rng.standard_normal((1, 1, 128, 204))).float()
+        sound = (
+            torch.maximum(self.sounds[index] + shift, floor)
+            + 0.03 * torch.from_numpy(rng.standard_normal((1, 1, 128, 204))).float()
+        )
         return sound, tone_targets(tone), describe_sound(tone)
 
     def depth(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng)
         thing = scene.things[0]
         caption = f"a depth map of a {thing.size} {thing.shape} {place_phrase(thing.place)}"
-        return self.preprocessor.depth(draw_depth(scene, rng)), scene_targets(scene, HEADS["depth"]) | patch_targets(scene), caption
+        return (
+            self.preprocessor.depth(draw_depth(scene, rng)),
+            scene_targets(scene, HEADS["depth"]) | patch_targets(scene),
+            caption,
+        )
 
     def thermal(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng)
         thing = scene.things[0]
         caption = f"a thermal picture of a {thing.colour} {thing.shape} {place_phrase(thing.place)}"
-        return self.preprocessor.thermal(draw_thermal(scene, rng)), scene_targets(scene, HEADS["thermal"]) | patch_targets(scene), caption
+        return (
+            self.preprocessor.thermal(draw_thermal(scene, rng)),
+            scene_targets(scene, HEADS["thermal"]) | patch_targets(scene),
+            caption,
+        )
 
     def imu(self, rng: np.random.Generator) -> tuple:
         index = int(rng.integers(len(MOTIONS)))
@@ -172,15 +209,16 @@ class Batches:
 
 
 def patch_targets(scene: Scene) -> dict[str, np.ndarray]:
-    """For each patch the shape and the place of the thing whose square covers its middle."""
+    """For each patch whether the square of a thing covers its middle, and that thing's shape and place."""
     middles = (np.arange(PATCHES) + 0.5) / PATCHES
-    shapes = np.full((PATCHES, PATCHES), len(SHAPES))
-    places = np.full((PATCHES, PATCHES), len(PLACES))
+    shapes = np.full((PATCHES, PATCHES), UNSAID)
+    places = np.full((PATCHES, PATCHES), UNSAID)
     for thing in scene.things:
         x, y = (np.abs(middles - centre) < thing.width / 2 for centre in thing.centre)
         shapes[np.outer(y, x)] = SHAPES.index(thing.shape)
         places[np.outer(y, x)] = PLACES.index(thing.place)
-    return {"patch_shape": shapes.ravel(), "patch_place": places.ravel()}
+    filled = shapes != UNSAID
+    return {"patch_filled": filled.ravel(), "patch_shape": shapes.ravel(), "patch_place": places.ravel()}
 
 
 def _noisy(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
@@ -200,7 +238,10 @@ class Training(nn.Module):
             {m: AttributeHeads(DIM * CLIPS if m == "video" else DIM, names) for m, names in HEADS.items()}
         )
         self.dense = nn.ModuleDict(
-            {m: nn.ModuleDict({name: nn.Linear(DIM, n) for name, n in DENSE.items()}) for m in ("image", "depth", "thermal")}
+            {
+                m: nn.ModuleDict({name: nn.Linear(DIM, n) for name, n in DENSE.items()})
+                for m in ("image", "depth", "thermal")
+            }
         )
         self.log_temperature = nn.Parameter(torch.tensor(2.0))
 
@@ -213,22 +254,34 @@ class Training(nn.Module):
             name = VISION.get(modality, modality)
             flat = media.flatten(0, 1) if media.ndim >= 5 else media
             projected = self.model.head(name, self.model.trunk(name, self.model.tokens(name, flat)))
-            clips = nn.functional.normalize(projected[:, 0].unflatten(0, (len(media), -1)), dim=-1)  # (B, clips, DIM)
+            clips = nn.functional.normalize(
+                projected[:, 0].unflatten(0, (len(media), -1)), dim=-1
+            )  # (B, clips, DIM)
             attribute_loss, right[modality] = self.heads[modality](clips.flatten(1) * DIM**0.5, targets)
             total = total + attribute_loss
             if modality in self.dense:
                 for kind, layer in self.dense[modality].items():
-                    total = total + nn.functional.cross_entropy(layer(projected[:, 1:]).flatten(0, 1), targets[kind].flatten())
-            logits = nn.functional.normalize(clips.mean(1), dim=-1) @ texts_of[modality].T * self.log_temperature.exp()
+                    total = total + nn.functional.cross_entropy(
+                        layer(projected[:, 1:]).flatten(0, 1), targets[kind].flatten(), ignore_index=UNSAID
+                    )
+            logits = (
+                nn.functional.normalize(clips.mean(1), dim=-1)
+                @ texts_of[modality].T
+                * self.log_temperature.exp()
+            )
             # Two equal captions in a batch are both right.
             same = (ids[:, None] == ids[None]).all(-1).float()
             same = same / same.sum(1, keepdim=True)
-            contrastive = nn.functional.cross_entropy(logits, same) + nn.functional.cross_entropy(logits.T, same.T)
+            contrastive = nn.functional.cross_entropy(logits, same) + nn.functional.cross_entropy(
+                logits.T, same.T
+            )
             total = total + 0.1 * contrastive
         return total, right
 
 
-def train(work_dir: Path, steps: int = 1500) -> tuple[ImageBindModel, ImageBindPreprocessor, ImageBindTokenizer]:
+def train(
+    work_dir: Path, steps: int = 1500
+) -> tuple[ImageBindModel, ImageBindPreprocessor, ImageBindTokenizer]:
     torch.manual_seed(0)
     training, batches = Training(), Batches()
     report: dict[str, dict[str, float]] = {}
@@ -240,8 +293,19 @@ def train(work_dir: Path, steps: int = 1500) -> tuple[ImageBindModel, ImageBindP
             for name, share in shares.items():
                 kept[name] = 0.95 * kept.get(name, share) + 0.05 * share
         if step % 100 == 99:
-            print({m: {n: round(v, 2) for n, v in shares.items()} for m, shares in report.items()}, flush=True)
+            print(
+                {m: {n: round(v, 2) for n, v in shares.items()} for m, shares in report.items()}, flush=True
+            )
         return loss
 
-    fit("imagebind", training, loss_of, batches, steps=steps, learning_rate=1.5e-3, work_dir=work_dir, ema_decay=0.998)
+    fit(
+        "imagebind",
+        training,
+        loss_of,
+        batches,
+        steps=steps,
+        learning_rate=1.5e-3,
+        work_dir=work_dir,
+        ema_decay=0.998,
+    )
     return training.model, batches.preprocessor, batches.tokenizer

@@ -159,9 +159,20 @@ def train(work_dir: Path, steps: int = 3000) -> tuple[LlamaForCausalLM, PreTrain
         ids, weights = batch
         # Right padding under a causal mask: no real token ever sees a pad.
         logits = llm(input_ids=ids[:, :-1]).logits
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        )
         weight = weights[:, 1:].flatten()
         return (losses * weight).sum() / weight.sum()
 
-    fit("llm", llm, loss_of, Batches(tokenizer), steps=steps, learning_rate=3e-3, work_dir=work_dir, ema_decay=0.998)
+    fit(
+        "llm",
+        llm,
+        loss_of,
+        Batches(tokenizer),
+        steps=steps,
+        learning_rate=3e-3,
+        work_dir=work_dir,
+        ema_decay=0.998,
+    )
     return llm, tokenizer

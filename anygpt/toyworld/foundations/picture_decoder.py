@@ -15,6 +15,7 @@ from anygpt.toyworld.foundations.captions import picture_caption
 from anygpt.toyworld.foundations.denoising import build_scheduler, train_denoiser
 from anygpt.toyworld.foundations.picture_vae import to_tensor
 from anygpt.toyworld.foundations.text_encoders import TEXT_DIM, tokenize
+from anygpt.toyworld.phrases import caption_picture
 from anygpt.toyworld.scenes import random_scene
 
 POOL = 16_000  # pictures, encoded once
@@ -40,17 +41,26 @@ def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
     return (vae.encode(pictures).latent_dist.mean * vae.config.scaling_factor).half()
 
 
-def train(work_dir: Path, vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int = 3000) -> StableDiffusionPipeline:
+def train(
+    work_dir: Path,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    steps: int = 3000,
+) -> StableDiffusionPipeline:
     torch.manual_seed(0)
     rng = np.random.default_rng(9)
-    scenes = [random_scene(rng, two_things=0.3) for _ in range(POOL)]
+    scenes = [random_scene(rng, two_things=0.12) for _ in range(POOL)]
     stored = work_dir / "picture-latents.pt"
     if stored.exists():
         latents = torch.load(stored, weights_only=True)
     else:
         chunks = [scenes[i : i + 64] for i in range(0, POOL, 64)]
         latents = torch.cat(
-            [encode(vae, to_tensor(np.stack([draw_picture(s) for s in chunk]))) for chunk in tqdm(chunks, desc="encoding pictures")]
+            [
+                encode(vae, to_tensor(np.stack([draw_picture(s) for s in chunk])))
+                for chunk in tqdm(chunks, desc="encoding pictures")
+            ]
         )
         torch.save(latents, stored)
     unet = build_unet()
@@ -58,7 +68,10 @@ def train(work_dir: Path, vae: AutoencoderKL, text_encoder: CLIPTextModel, token
         "picture-unet",
         unet,
         latents,
-        lambda rng, index: picture_caption(rng, scenes[index])[0],
+        # The model's own projections imitate canonical captions; people's prompts come in other words.
+        lambda rng, index: (
+            caption_picture(scenes[index]) if rng.random() < 0.8 else picture_caption(rng, scenes[index])[0]
+        ),
         lambda captions: text_encoder(input_ids=tokenize(tokenizer, captions)["input_ids"]).last_hidden_state,
         lambda noisy, time, conditioning: unet(noisy, time, conditioning).sample,
         work_dir=work_dir,

@@ -68,7 +68,16 @@ def train(work_dir: Path, steps: int = 3000) -> AutoencoderKL:
     def make_batch(step: int) -> torch.Tensor:
         return batch(step, whole=step > 2 * steps // 3 and step % 2 == 0)
 
-    fit("picture-vae", vae, loss_of, make_batch, steps=steps, learning_rate=2e-3, work_dir=work_dir, ema_decay=0.995)
+    fit(
+        "picture-vae",
+        vae,
+        loss_of,
+        make_batch,
+        steps=steps,
+        learning_rate=2e-3,
+        work_dir=work_dir,
+        ema_decay=0.995,
+    )
     # The UNets expect latents of unit variance.
     with torch.no_grad():
         latents = torch.cat([vae.encode(batch(10**6 + i, whole=True)).latent_dist.mean for i in range(20)])

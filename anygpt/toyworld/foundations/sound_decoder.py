@@ -17,6 +17,7 @@ from anygpt.toyworld.foundations.captions import sound_caption
 from anygpt.toyworld.foundations.denoising import build_scheduler, train_denoiser
 from anygpt.toyworld.foundations.fitting import fit
 from anygpt.toyworld.foundations.text_encoders import SOUND_DIM, tokenize
+from anygpt.toyworld.phrases import caption_sound
 from anygpt.toyworld.scenes import SHAPES
 from anygpt.toyworld.sounds import CONTOURS, PITCHES, Tone, play
 from decoders.vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
@@ -62,12 +63,23 @@ def build_unet() -> UNet2DConditionModel:
 
 def spectrograms(work_dir: Path, vocoder: GriffinLimVocoder) -> tuple[list[Tone], torch.Tensor]:
     """Every tone in several volumes and phases, and their normalised log-mels, float16 (N, 1, 128 frames, 128 bands)."""
-    tones = [Tone(shape, pitch, contour) for _ in range(VARIATIONS) for shape in SHAPES for pitch in PITCHES for contour in CONTOURS]
+    tones = [
+        Tone(shape, pitch, contour)
+        for _ in range(VARIATIONS)
+        for shape in SHAPES
+        for pitch in PITCHES
+        for contour in CONTOURS
+    ]
     stored = work_dir / "sound-spectrograms.pt"
     if stored.exists():
         return tones, torch.load(stored, weights_only=True)
     rng = np.random.default_rng(10)
-    mels = torch.cat([vocoder.mel(torch.from_numpy(play(tone, rng))[None]).half() for tone in tqdm(tones, desc="playing sounds")])
+    mels = torch.cat(
+        [
+            vocoder.mel(torch.from_numpy(play(tone, rng))[None]).half()
+            for tone in tqdm(tones, desc="playing sounds")
+        ]
+    )
     work_dir.mkdir(parents=True, exist_ok=True)
     torch.save(mels[:, None], stored)
     return tones, mels[:, None]
@@ -82,7 +94,12 @@ def train_vae(work_dir: Path, mels: torch.Tensor, steps: int = 1500) -> Autoenco
         rng = np.random.default_rng([11, step])
         if step > 3 * steps // 4 and step % 2 == 0:
             return mels[rng.integers(len(mels), size=5)]
-        rows = [mels[i, :, start : start + CROP] for i, start in zip(rng.integers(len(mels), size=16), rng.integers(128 - CROP + 1, size=16), strict=True)]
+        rows = [
+            mels[i, :, start : start + CROP]
+            for i, start in zip(
+                rng.integers(len(mels), size=16), rng.integers(128 - CROP + 1, size=16), strict=True
+            )
+        ]
         return torch.stack(rows)
 
     def loss_of(batch: torch.Tensor, step: int) -> torch.Tensor:
@@ -91,30 +108,52 @@ def train_vae(work_dir: Path, mels: torch.Tensor, steps: int = 1500) -> Autoenco
         error = vae.decode(posterior.sample()).sample - batch
         return error.abs().mean() + error.square().mean() + 1e-6 * posterior.kl().mean()
 
-    fit("sound-vae", vae, loss_of, make_batch, steps=steps, learning_rate=2e-3, work_dir=work_dir, ema_decay=0.995)
+    fit(
+        "sound-vae",
+        vae,
+        loss_of,
+        make_batch,
+        steps=steps,
+        learning_rate=2e-3,
+        work_dir=work_dir,
+        ema_decay=0.995,
+    )
     vae.requires_grad_(False)
-    vae.register_to_config(scaling_factor=float(1 / vae.encode(mels[:: len(mels) // 100].float()).latent_dist.mean.std()))
+    vae.register_to_config(
+        scaling_factor=float(1 / vae.encode(mels[:: len(mels) // 100].float()).latent_dist.mean.std())
+    )
     return vae
 
 
-def train(work_dir: Path, text_encoder: ClapTextModelWithProjection, tokenizer: RobertaTokenizer, steps: int = 2000) -> AudioLDMPipeline:
+def train(
+    work_dir: Path, text_encoder: ClapTextModelWithProjection, tokenizer: RobertaTokenizer, steps: int = 2000
+) -> AudioLDMPipeline:
     torch.manual_seed(0)
     vocoder = GriffinLimVocoder(GriffinLimVocoderConfig())
     tones, mels = spectrograms(work_dir, vocoder)
     vae = train_vae(work_dir, mels)
     with torch.no_grad():
-        latents = torch.cat([vae.encode(chunk.float()).latent_dist.mean for chunk in tqdm(mels.split(16), desc="encoding sounds")])
+        latents = torch.cat(
+            [
+                vae.encode(chunk.float()).latent_dist.mean
+                for chunk in tqdm(mels.split(16), desc="encoding sounds")
+            ]
+        )
     latents *= vae.config.scaling_factor
     unet = build_unet()
 
     def embed(captions: list[str]) -> torch.Tensor:
-        return torch.nn.functional.normalize(text_encoder(**tokenize(tokenizer, captions)).text_embeds, dim=-1)
+        return torch.nn.functional.normalize(
+            text_encoder(**tokenize(tokenizer, captions)).text_embeds, dim=-1
+        )
 
     train_denoiser(
         "sound-unet",
         unet,
         latents.half(),
-        lambda rng, index: sound_caption(rng, tones[index]),
+        lambda rng, index: (
+            caption_sound(tones[index]) if rng.random() < 0.8 else sound_caption(rng, tones[index])
+        ),
         embed,
         lambda noisy, time, conditioning: unet(noisy, time, None, class_labels=conditioning).sample,
         work_dir=work_dir,
@@ -122,5 +161,10 @@ def train(work_dir: Path, text_encoder: ClapTextModelWithProjection, tokenizer: 
         size=32,
     )
     return AudioLDMPipeline(
-        vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=build_scheduler(), vocoder=vocoder
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        vocoder=vocoder,
     )

@@ -20,7 +20,13 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from anygpt.toyworld.foundations.attributes import STILL_PICTURE, AttributeHeads, collate, scene_targets, tone_targets
+from anygpt.toyworld.foundations.attributes import (
+    STILL_PICTURE,
+    AttributeHeads,
+    collate,
+    scene_targets,
+    tone_targets,
+)
 from anygpt.toyworld.foundations.captions import (
     CONTEXT,
     build_clip_tokenizer,
@@ -38,7 +44,9 @@ SOUND_DIM = 64
 
 
 def tokenize(tokenizer: CLIPTokenizer | RobertaTokenizer, captions: list[str]) -> dict[str, torch.Tensor]:
-    return dict(tokenizer(captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"))
+    return dict(
+        tokenizer(captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
+    )
 
 
 def train_clip(work_dir: Path, steps: int = 700, size: int = 96) -> tuple[CLIPTextModel, CLIPTokenizer]:
@@ -78,11 +86,22 @@ def train_clip(work_dir: Path, steps: int = 700, size: int = 96) -> tuple[CLIPTe
             print({name: round(share, 2) for name, share in right.items()}, flush=True)
         return loss
 
-    fit("clip-text", training, loss_of, make_batch, steps=steps, learning_rate=2e-3, work_dir=work_dir, ema_decay=0.99)
+    fit(
+        "clip-text",
+        training,
+        loss_of,
+        make_batch,
+        steps=steps,
+        learning_rate=2e-3,
+        work_dir=work_dir,
+        ema_decay=0.99,
+    )
     return model.requires_grad_(False), tokenizer
 
 
-def train_clap(work_dir: Path, steps: int = 400, size: int = 96) -> tuple[ClapTextModelWithProjection, RobertaTokenizer]:
+def train_clap(
+    work_dir: Path, steps: int = 400, size: int = 96
+) -> tuple[ClapTextModelWithProjection, RobertaTokenizer]:
     torch.manual_seed(0)
     tokenizer = build_roberta_tokenizer()
     config = ClapTextConfig(
@@ -98,12 +117,16 @@ def train_clap(work_dir: Path, steps: int = 400, size: int = 96) -> tuple[ClapTe
         pad_token_id=tokenizer.pad_token_id,
     )
     model = ClapTextModelWithProjection(config)
-    training = nn.ModuleDict({"model": model, "heads": AttributeHeads(SOUND_DIM, ("shape", "pitch", "contour"))})
+    training = nn.ModuleDict(
+        {"model": model, "heads": AttributeHeads(SOUND_DIM, ("shape", "pitch", "contour"))}
+    )
 
     def make_batch(step: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         rng = np.random.default_rng([7, step])
         tones = [random_tone(rng) for _ in range(size)]
-        return tokenize(tokenizer, [sound_caption(rng, tone) for tone in tones]), collate([tone_targets(tone) for tone in tones])
+        return tokenize(tokenizer, [sound_caption(rng, tone) for tone in tones]), collate(
+            [tone_targets(tone) for tone in tones]
+        )
 
     def loss_of(batch: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]], step: int) -> torch.Tensor:
         embeddings = nn.functional.normalize(model(**batch[0]).text_embeds, dim=-1)  # as AudioLDM takes them
@@ -112,5 +135,14 @@ def train_clap(work_dir: Path, steps: int = 400, size: int = 96) -> tuple[ClapTe
             print({name: round(share, 2) for name, share in right.items()}, flush=True)
         return loss
 
-    fit("clap-text", training, loss_of, make_batch, steps=steps, learning_rate=2e-3, work_dir=work_dir, ema_decay=0.99)
+    fit(
+        "clap-text",
+        training,
+        loss_of,
+        make_batch,
+        steps=steps,
+        learning_rate=2e-3,
+        work_dir=work_dir,
+        ema_decay=0.99,
+    )
     return model.requires_grad_(False), tokenizer
