@@ -101,7 +101,8 @@ class Decoder:
         if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
             near = ", ".join(scheduler.__name__ for scheduler in self.pipeline.scheduler.compatibles)
             raise DecoderError(f"{name!r} is not a scheduler of diffusers; this pipeline's are: {near}")
-        self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
+        scheduler: Any = kind
+        self.pipeline.scheduler = scheduler.from_config(self.pipeline.scheduler.config)
 
     @torch.no_grad()
     def encode_text(self, captions: list[str]) -> Tensor:

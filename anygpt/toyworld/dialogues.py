@@ -46,7 +46,7 @@ from anygpt.toyworld.scenes import (
     SIZES,
     Scene,
     Thing,
-    position,
+    changed,
     random_scene,
     relation,
 )
@@ -177,7 +177,7 @@ def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable
     if thing.motion == "still":  # a picture, or the sound of a thing at rest
         usual.pop("motion", None)
     background = usual.pop("background", scene.background)
-    liked = Scene(background, (position(replace(thing, **usual), rng),))
+    liked = Scene(background, (changed(thing, usual, rng),))
     return liked if accept(liked) else scene
 
 
@@ -640,7 +640,7 @@ class Talk:
                     "motion": MOTIONS,
                 }[name]
                 background = self.scene.background
-                new = Scene(background, (position(replace(thing, **{name: pick(rng, values)}), rng),))
+                new = Scene(background, (changed(thing, {name: pick(rng, values)}, rng),))
             if new != self.scene and self.accept(new):
                 break
         else:

@@ -135,12 +135,12 @@ def draw_film(scene: Scene, frames: int = 8, side: int = 32) -> np.ndarray:
 def draw_depth(scene: Scene, rng: np.random.Generator, side: int = 64) -> np.ndarray:
     """Distances in metres, float32 (side, side): near is large."""
     canvas = np.full((side, side, 1), BACKGROUND_DISTANCE, np.float32)
-    near = [np.float32(DISTANCES[thing.size] * rng.uniform(0.95, 1.05)) for thing in scene.things]
+    near = [np.asarray(DISTANCES[thing.size] * rng.uniform(0.95, 1.05)) for thing in scene.things]
     return _paint(near, scene.things, canvas)[..., 0]
 
 
 def draw_thermal(scene: Scene, rng: np.random.Generator, side: int = 64) -> np.ndarray:
     """Temperatures in °C, float32 (side, side)."""
     canvas = np.full((side, side, 1), BACKGROUND_TEMPERATURE, np.float32)
-    warm = [np.float32(TEMPERATURES[thing.colour] + rng.uniform(-1, 1)) for thing in scene.things]
+    warm = [np.asarray(TEMPERATURES[thing.colour] + rng.uniform(-1, 1)) for thing in scene.things]
     return _paint(warm, scene.things, canvas)[..., 0]

@@ -177,7 +177,7 @@ CONTOUR_CAUSES = {
 
 
 def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 def article(phrase: str) -> str:

@@ -5,8 +5,8 @@ The order of each table is part of the contract: the held-out split is made from
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,11 @@ def place_centre(place: str) -> tuple[float, float]:
     """The cell's centre as shares of the side (x, y)."""
     row, column = divmod(PLACES.index(place), 3)
     return (0.2, 0.5, 0.8)[column], (0.2, 0.5, 0.8)[row]
+
+
+def changed(thing: Thing, values: Mapping[str, str], rng: np.random.Generator) -> Thing:
+    """The thing with other attributes, placed anew."""
+    return position(replace(thing, **dict(values)), rng)  # type: ignore[arg-type]  # all attributes here are words
 
 
 def position(thing: Thing, rng: np.random.Generator) -> Thing:

@@ -67,7 +67,7 @@ def video_decoder(output: Path) -> None:
     _half(pipeline).save_pretrained(output / "video-decoder")
 
 
-def _pictures(output: Path):  # type: ignore[no-untyped-def]
+def _pictures(output: Path):
     """The VAE, text encoder and tokenizer that pictures and films share."""
     import torch
     from diffusers import AutoencoderKL
@@ -79,7 +79,7 @@ def _pictures(output: Path):  # type: ignore[no-untyped-def]
     return vae.requires_grad_(False).eval(), text_encoder.requires_grad_(False).eval(), tokenizer
 
 
-def _half(pipeline):  # type: ignore[no-untyped-def]
+def _half(pipeline):
     import torch
 
     return pipeline.to(dtype=torch.float16)

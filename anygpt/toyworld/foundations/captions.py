@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, RobertaTokenizer
@@ -95,8 +98,6 @@ def build_roberta_tokenizer() -> RobertaTokenizer:
     return RobertaTokenizer(vocab=vocabulary, merges=merges, model_max_length=CONTEXT)
 
 
-def _vocabulary(tokenizer: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    import json
-
+def _vocabulary(tokenizer: Tokenizer) -> tuple[dict[str, int], Any]:
     model = json.loads(tokenizer.to_str())["model"]
     return model["vocab"], [tuple(pair) for pair in model["merges"]]

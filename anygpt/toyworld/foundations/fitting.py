@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +14,7 @@ from tqdm import tqdm
 CHECKPOINT_EVERY = 200  # steps
 
 
-def parallel_batches(
-    make: Callable[[int], object], start: int, steps: int, workers: int = 1
-) -> Iterator[object]:
+def parallel_batches(make: Callable[[int], Any], start: int, steps: int, workers: int = 1) -> Iterator[Any]:
     """`make(step)` for each step from `start` on, drawn ahead by worker processes; the step is the seed."""
     dataset = _Batches(make, start, steps)
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=4)
@@ -23,21 +22,21 @@ def parallel_batches(
 
 
 class _Batches(torch.utils.data.Dataset):
-    def __init__(self, make: Callable[[int], object], start: int, steps: int) -> None:
+    def __init__(self, make: Callable[[int], Any], start: int, steps: int) -> None:
         self.make, self.start, self.steps = make, start, steps
 
     def __len__(self) -> int:
         return self.steps - self.start
 
-    def __getitem__(self, index: int) -> object:
+    def __getitem__(self, index: int) -> Any:
         return self.make(self.start + index)
 
 
 def fit(
     name: str,
     model: nn.Module,
-    loss_of: Callable[[object, int], torch.Tensor],
-    make_batch: Callable[[int], object],
+    loss_of: Callable[[Any, int], torch.Tensor],
+    make_batch: Callable[[int], Any],
     *,
     steps: int,
     learning_rate: float,

@@ -8,6 +8,7 @@ a trunk this small stays for a long time at what can be told from a bag of patch
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,9 +93,9 @@ def build() -> ImageBindModel:
     )
     # Learned from small noise, positions would take thousands of steps to matter beside what the patches hold.
     for modality in ("vision", "audio", "depth", "thermal"):
-        table = model.modality_preprocessors[modality].pos_embedding_helper
+        table: Any = model.modality_preprocessors[modality].pos_embedding_helper
         with torch.no_grad():
-            table.pos_embed[0, 1:] = waves(*table.layout[-2:], table.pos_embed.shape[-1])
+            table.pos_embed[0, 1:] = waves(table.layout[-2], table.layout[-1], table.pos_embed.shape[-1])
             # Vision's are added before the first norm, to contents of several units.
             table.pos_embed *= 4 if modality == "vision" else 1
     return model
@@ -260,7 +261,8 @@ class Training(nn.Module):
             attribute_loss, right[modality] = self.heads[modality](clips.flatten(1) * DIM**0.5, targets)
             total = total + attribute_loss
             if modality in self.dense:
-                for kind, layer in self.dense[modality].items():
+                dense: Any = self.dense[modality]
+                for kind, layer in dense.items():
                     total = total + nn.functional.cross_entropy(
                         layer(projected[:, 1:]).flatten(0, 1), targets[kind].flatten(), ignore_index=UNSAID
                     )

@@ -120,10 +120,10 @@ def encode(tokenizer: PreTrainedTokenizerFast, messages: list[dict]) -> tuple[li
     """Token ids and the weight of each as a target: the assistant's words count fully, the user's a little."""
     ids: list[int] = []
     weights: list[float] = []
-    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    marks = {token: int(i) for token, i in tokenizer.get_added_vocab().items()}
     for role, pieces in as_text(messages):
         words = [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False)]
-        ids += [tokenizer.convert_tokens_to_ids(f"<|{role}|>"), *words, end]
+        ids += [marks[f"<|{role}|>"], *words, marks["<|end|>"]]
         weights += [0.0] + [1.0 if role == "assistant" else 0.05] * (len(words) + 1)
     return ids, weights
 
