@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from anygpt.config import AdapterConfig, ConfigError, unknown
 
 
-def linear(dim: int, out: int) -> nn.Module:
+def linear(dim: int, hidden: int, out: int) -> nn.Module:
     """One linear map, as NExT-GPT's and the first LLaVA's."""
     return nn.Linear(dim, out)
 
 
-def mlp(dim: int, out: int) -> nn.Module:
-    """Two linear maps with a GELU between them, as LLaVA 1.5's."""
-    return nn.Sequential(nn.Linear(dim, out), nn.GELU(), nn.Linear(out, out))
+def mlp(dim: int, hidden: int, out: int) -> nn.Module:
+    """Two linear maps with a GELU between them, as LLaVA 1.5's: as wide in the middle as the LLM."""
+    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, out))
 
 
-ADAPTERS: dict[str, Callable[[int, int], nn.Module]] = {"linear": linear, "mlp": mlp}
+ADAPTERS: dict[str, Callable[[int, int, int], nn.Module]] = {"linear": linear, "mlp": mlp}
 
 
 class Adapter(nn.Module):
@@ -39,7 +39,7 @@ class Adapter(nn.Module):
         if config.kind not in ADAPTERS:
             raise ConfigError(unknown("adapter", config.kind, ADAPTERS))
         self.hidden = hidden
-        self.map = ADAPTERS[config.kind](dim, config.tokens * hidden)
+        self.map = ADAPTERS[config.kind](dim, hidden, config.tokens * hidden)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.map(features).reshape(len(features), -1, self.hidden)

@@ -8,9 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from anygpt.config import ConfigError
+
 
 def load_llm(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The causal language model and the tokenizer in a folder or on the hub, without progress bars."""
+    """The causal language model and the tokenizer in a folder or on the hub, without progress bars.
+
+    Raises:
+        ConfigError: it is in neither.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -18,6 +24,9 @@ def load_llm(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     try:
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
+    except OSError as error:  # transformers' for what is neither a folder nor on the hub
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the language model {name!r} cannot be loaded: {reason}") from error
     finally:
         if bars:
             logging.enable_progress_bar()

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -272,10 +272,17 @@ def _show(accelerator: Accelerator, text: str) -> None:
         print(text, flush=True)
 
 
+class _Arguments(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all others of the command line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
 def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     """A stage's command line; returns the exit code: 0, 2 for a mistake of the user's, 128 + a signal's number."""
     about = (kind.__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(prog=f"anygpt train {kind.name}", description=about)
+    parser = _Arguments(prog=f"anygpt train {kind.name}", description=about)
     parser.add_argument("--config", required=True, metavar="FILE", help="the stage's settings, a YAML file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting in place of the file's"
@@ -283,8 +290,8 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint, where there is one"
     )
-    given = parser.parse_args(arguments)
     try:
+        given = parser.parse_args(arguments)
         train(kind(read_config(kind.settings, given.config, given.set)), resume=given.resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
