@@ -8,7 +8,6 @@ had to stay frozen did.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
 import os
@@ -30,7 +29,7 @@ from tqdm import tqdm
 from anygpt.config import ConfigError
 from anygpt.frozen import fingerprint
 from anygpt.model import AnyGPT
-from anygpt.processor import Processor, Prompt
+from anygpt.processor import Prompt
 from stages import checkpoints
 from stages.assembly import open_model
 from stages.config import TrainingConfig, read_config
@@ -137,13 +136,9 @@ def _loop(
     config: TrainingConfig = stage.config
     step_module, stepper = accelerator.prepare(_Step(stage, model), optimizer)
     start, begun, before = state["step"], time.monotonic(), state["seconds"]
-    # The encoders are asked for at every medium: look them up once.
-    processor = Processor(
-        model.tokenizer, model.config, model.signals.ids, model.stops, functools.cache(model.encoder)
-    )
     examples = batches(
         stage.examples("training"),
-        processor,
+        model.processor,
         batch_size=config.batch_size,
         steps=config.steps,
         start=start,
