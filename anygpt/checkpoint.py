@@ -1,7 +1,7 @@
 """Checkpoint folders: finding, loading, saving and describing them.
 
 config.json          what the model is made of (anygpt.config)
-model.safetensors    the trained modules: adapters.*, projections.*, signals.*
+model.safetensors    the trained modules: adapters.*, cross_attention.*, projections.*, signals.*
 lora/                a PEFT adapter folder, where there is one
 llm/, …              frozen parts in hub-style folders; they may also lie elsewhere, or on the hub
 """
@@ -31,7 +31,7 @@ _HERE = Path(__file__).resolve().parent
 # A wheel carries `assets` inside the package; in the repository it lies beside it.
 ASSETS = _HERE / "assets" if (_HERE / "assets").is_dir() else _HERE.parent / "assets"
 WEIGHTS = "model.safetensors"
-TRAINED = ("adapters.", "projections.", "signals.")
+TRAINED = ("adapters.", "cross_attention.", "projections.", "signals.")
 
 
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:
@@ -88,7 +88,7 @@ def find_part(name: str, checkpoint: Path | None) -> str:
 
 
 def load_trained(model: AnyGPT, folder: Path) -> None:
-    """Fill adapters, signal tokens and projections from `folder`/model.safetensors.
+    """Fill adapters, gated layers, signal tokens and projections from `folder`/model.safetensors.
 
     Raises:
         ConfigError: the file is missing, or its weights are not those that the config asks for.
@@ -114,7 +114,7 @@ def load_trained(model: AnyGPT, folder: Path) -> None:
 
 
 def trained_weights(model: AnyGPT) -> dict[str, torch.Tensor]:
-    """The tensors of adapters, signal tokens and projections by name; they share the model's memory."""
+    """The tensors of adapters, gated layers, signal tokens and projections by name; they share the model's memory."""
     return {key: value for key, value in model.state_dict().items() if key.startswith(TRAINED)}
 
 
@@ -170,6 +170,8 @@ def info(model: AnyGPT) -> dict[str, Any]:
         "projections": {m: _describe_trained(part) for m, part in model.projections.items()},
         "decoders": {m: _describe_frozen(model, entry.decoder) for m, entry in config.outputs.items()},
     }
+    if model.cross_attention is not None:
+        tree["cross_attention"] = _describe_trained(model.cross_attention)
     if "lora" in (parts := model.trainable_parts()):
         tree["lora"] = _describe_trained(parts["lora"])
     return tree

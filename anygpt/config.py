@@ -23,13 +23,27 @@ class ConfigError(ValueError):
 class AdapterConfig:
     """How features become LLM embeddings.
 
+    The sizes concern `q-former` and `perceiver`; where they are None, they are the papers'.
+
     Attributes:
         kind: a key of `anygpt.adapters.ADAPTERS`.
-        tokens: how many LLM embeddings each feature token becomes.
+        tokens: how many LLM embeddings each feature token (or query) becomes.
+        queries: learned queries of a `q-former` (32), or latents of a `perceiver` (64).
+        hidden_size: width of a `q-former` (768); a `perceiver` is as wide as the features.
+        num_layers: 12 in a `q-former`, 6 in a `perceiver`.
+        num_heads: 12 in a `q-former`, 8 in a `perceiver`.
+        feedforward: width within a `q-former`'s feed-forward (3072); a `perceiver`'s is 4 times its width.
+        frames: how many frames or clips a medium's features come from; a `perceiver` gives each a time embedding.
     """
 
     kind: str = "linear"
     tokens: int = 1
+    queries: int | None = None
+    hidden_size: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    feedforward: int | None = None
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -88,13 +102,37 @@ class LoraConfig:
 
 
 @dataclass(frozen=True)
+class CrossAttentionConfig:
+    """Gated layers in the LLM that look at media, as Flamingo's.
+
+    Attributes:
+        every: a gated layer stands before every so many layers of the LLM: n, 2n, … counted from 1.
+        looks_at: text looks at the `last` medium before it, or at `all` before it.
+        num_heads: of each gated layer.
+    """
+
+    every: int = 4
+    looks_at: Literal["last", "all"] = "last"
+    num_heads: int = 8
+
+
+@dataclass(frozen=True)
 class AnyGPTConfig:
-    """What a model is made of: the LLM (folder or hub id), its inputs and its outputs."""
+    """What a model is made of.
+
+    Attributes:
+        llm: a folder (absolute, or relative to the checkpoint) or a hub id.
+        media_attention: the LLM reads a medium's tokens `causal`ly, as text, or they see each other both ways
+            (`bidirectional`); another medium's and text stay causal.
+        cross_attention: if given, the LLM's layers look at media, instead of reading them as tokens.
+    """
 
     llm: str
     inputs: dict[str, InputConfig] = field(default_factory=dict)
     outputs: dict[str, OutputConfig] = field(default_factory=dict)
     lora: LoraConfig | None = None
+    media_attention: Literal["causal", "bidirectional"] = "causal"
+    cross_attention: CrossAttentionConfig | None = None
 
     def __post_init__(self) -> None:
         for where, given, known in (
@@ -114,9 +152,24 @@ class AnyGPTConfig:
                 raise ConfigError(
                     f"inputs.{modality}.features: {unknown('form', entry.features, ('pooled', 'patches'))}"
                 )
-            if entry.adapter.tokens < 1:
+            for key, value in dataclasses.asdict(entry.adapter).items():
+                if isinstance(value, int) and value < 1:
+                    raise ConfigError(f"inputs.{modality}.adapter.{key} must be at least 1, not {value}")
+        if self.media_attention not in ("causal", "bidirectional"):
+            raise ConfigError(
+                f"media_attention: {unknown('form', self.media_attention, ('causal', 'bidirectional'))}"
+            )
+        if (cross := self.cross_attention) is not None:
+            if cross.looks_at not in ("last", "all"):
                 raise ConfigError(
-                    f"inputs.{modality}.adapter.tokens must be at least 1, not {entry.adapter.tokens}"
+                    f"cross_attention.looks_at: {unknown('form', cross.looks_at, ('last', 'all'))}"
+                )
+            for key in ("every", "num_heads"):
+                if getattr(cross, key) < 1:
+                    raise ConfigError(f"cross_attention.{key} must be at least 1, not {getattr(cross, key)}")
+            if self.media_attention == "bidirectional":
+                raise ConfigError(
+                    "media_attention: with cross_attention the LLM reads no media tokens that could see each other"
                 )
 
     @classmethod

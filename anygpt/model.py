@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,8 +16,10 @@ from torch.nn import functional as F
 
 from anygpt import checkpoint
 from anygpt.adapters import Adapter
+from anygpt.attention import block_ids, check_maskable, media_mask
 from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
+from anygpt.cross_attention import CrossAttention
 from anygpt.frozen import fingerprint, load_llm
 from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
 from anygpt.projections import build_projection
@@ -89,10 +92,16 @@ class AnyGPT(nn.Module):
             raise ConfigError(
                 f"this LLM reads {len(rows)} tokens and writes {len(head)}; they must be as many"
             )
+        if config.media_attention == "bidirectional":
+            check_maskable(llm.config)
         hidden = rows.shape[1]
         self.adapters = nn.ModuleDict(
             {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.inputs.items()}
         )
+        self.cross_attention: CrossAttention | None = None
+        if config.cross_attention is not None:
+            self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
+            self.cross_attention.start_from(rows)
         self.signals = Signals(
             len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}
         )
@@ -218,36 +227,65 @@ class AnyGPT(nn.Module):
     # ── think ──────────────────────────────────────────────────────────────────────────────────────
 
     def embed(self, ids: Sequence[int], media: Sequence[Tensor] = ()) -> list[Tensor]:
-        """A prompt's ids → each one's embeddings (slots, hidden): one slot a token, `media` where they go."""
+        """A prompt's ids → each one's embeddings (slots, hidden): one slot a token, `media` where they go.
+
+        With cross-attention a medium goes nowhere, and the tag stands for it.
+        """
         tokens = torch.tensor([max(i, 0) for i in ids], device=self.device)
         signal = tokens >= self.signals.base
         rows = self.llm.get_input_embeddings()(tokens.masked_fill(signal, 0))
         if signal.any():
             rows = torch.where(signal[:, None], self.signals.embed(tokens.clamp(min=self.signals.base)), rows)
         waiting = iter(media)
+        if self.cross_attention is not None:
+            waiting = itertools.repeat(self.cross_attention.tag[None])
         return [
             next(waiting) if token == MEDIUM else row for token, row in zip(ids, rows.split(1), strict=True)
         ]
 
-    def think(self, embeddings: Tensor, mask: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    def think(
+        self,
+        embeddings: Tensor,
+        mask: Tensor,
+        blocks: Tensor | None = None,
+        media: Sequence[Sequence[Tensor]] = (),
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
         """Run the LLM.
 
         Args:
             embeddings: (B, L, hidden).
             mask: (B, slots in the cache + L), 0 at padding.
+            blocks: as `mask`, the number of the medium that a slot belongs to, counted from 0 in each row, and
+                -1 for text; None where there are no media.
+            media: each row's media as `adapt` gives them, those in the cache too; only cross-attention looks
+                at them.
             options: `position_ids`, `cache`, `use_cache`, as transformers takes them.
 
         Returns:
             Logits (B, L, LLM's vocabulary + signal tokens) and the last layer's states (B, L, hidden).
         """
-        output = self.llm(inputs_embeds=embeddings, attention_mask=mask, output_hidden_states=True, **options)
+        attention: Any = mask
+        if blocks is None:
+            blocks = torch.full_like(mask, -1)
+        looking: AbstractContextManager[None] = nullcontext()
+        if self.cross_attention is not None:
+            media = media or [[]] * len(embeddings)
+            looking = self.cross_attention.looking(media, blocks, embeddings.shape[1])
+        elif self.config.media_attention == "bidirectional":
+            attention = media_mask(self.llm.config, embeddings, mask, blocks, options.get("cache"))
+        with looking:
+            output = self.llm(
+                inputs_embeds=embeddings, attention_mask=attention, output_hidden_states=True, **options
+            )
         hidden = output.hidden_states[-1]
         return torch.cat([output.logits, self.signals.logits(hidden)], -1), hidden
 
     def forward(self, prompts: Sequence[Prompt]) -> Output:
         """A training step's forward pass over prompts that `processor(…, training=True)` made."""
         adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
-        slots = [self.embed(p.ids, list(itertools.islice(adapted, len(p.media)))) for p in prompts]
+        media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
+        slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
         rows = [torch.cat(row) for row in slots]
         labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, slots, strict=True)]
         pad = nn.utils.rnn.pad_sequence
@@ -256,7 +294,15 @@ class AnyGPT(nn.Module):
         mask = pad(
             [torch.ones(len(row), dtype=torch.long, device=self.device) for row in rows], batch_first=True
         )
-        logits, hidden = self.think(embeddings, mask, use_cache=False)
+        blocks = pad(
+            [
+                block_ids(row, [token == MEDIUM for token in prompt.ids])
+                for prompt, row in zip(prompts, slots, strict=True)
+            ],
+            batch_first=True,
+            padding_value=-1,
+        ).to(self.device)
+        logits, hidden = self.think(embeddings, mask, blocks, media, use_cache=False)
         loss = F.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(),
             target[:, 1:].flatten(),
@@ -395,9 +441,13 @@ class AnyGPT(nn.Module):
         return hasattr(self.llm, "peft_config")
 
     def trainable_parts(self) -> dict[str, nn.Module]:
-        """What can be trained, by name; `requires_grad_` and `parameters` of each say and show what is."""
+        """What can be trained, by name; `requires_grad_` and `parameters` of each say and show what is.
+
+        Gated cross-attention is among the adapters: it is how their embeddings come in.
+        """
+        cross = self.cross_attention
         parts: dict[str, nn.Module] = {
-            "adapters": self.adapters,
+            "adapters": self.adapters if cross is None else nn.ModuleList([self.adapters, cross]),
             "signals": self.signals,
             "projections": self.projections,
         }

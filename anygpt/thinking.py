@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from anygpt.attention import block_ids
 from anygpt.options import Options
 from anygpt.processor import MEDIUM, Prompt
 
@@ -46,6 +47,8 @@ class Memory:
         self.cache = DynamicCache(config=self.model.llm.config)
         self.entries.clear()
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=self.model.device)
+        self.blocks = self.mask.clone()  # which medium each slot belongs to, -1 for text
+        self.media: list[list[Tensor]] = [[] for _ in range(rows)]
 
     def recall(self, keys: Sequence[int | str]) -> int:
         """Keep of the single row what it shares with `keys` from the start, and say how many keys that is.
@@ -68,16 +71,22 @@ class Memory:
                 layer.crop(min(length - layer.get_seq_length(), 0))
         del self.entries[shared:]
         self.mask = self.mask.new_ones(1, length)
+        self.blocks = self.blocks[:, :length]
+        self.media = [self.media[0][: sum(isinstance(key, str) for key, _ in self.entries)]]
         return shared
 
     def feed(
-        self, rows: Sequence[Sequence[Tensor]], keys: Sequence[int | str]
+        self,
+        rows: Sequence[Sequence[Tensor]],
+        keys: Sequence[int | str],
+        media: Sequence[dict[int, Tensor]] = (),
     ) -> tuple[Tensor, list[Tensor]]:
         """Let the LLM read on.
 
         Args:
             rows: for each row the embeddings (slots, hidden) of what comes next.
             keys: of the single row's embeddings; not looked at with several rows.
+            media: for each row, which of its embeddings are media's, and the media as `AnyGPT.adapt` gives them.
 
         Returns:
             Logits (rows, vocabulary) of the next token, and for each row the states (slots, hidden) of what
@@ -86,14 +95,27 @@ class Memory:
         joined = [torch.cat(list(row)) for row in rows]
         width = max(len(row) for row in joined)
         new = self.mask.new_zeros(len(joined), width)
+        blocks = torch.full_like(new, -1)
         embeddings = joined[0].new_zeros(len(joined), width, joined[0].shape[-1])
         for index, row in enumerate(joined):
             new[index, width - len(row) :] = 1
             embeddings[index, width - len(row) :] = row
-        mask = torch.cat([self.mask, new], 1)
+        for index, found in enumerate(media):
+            own = block_ids(
+                rows[index], [place in found for place in range(len(rows[index]))], len(self.media[index])
+            )
+            blocks[index, width - len(own) :] = own
+            self.media[index].extend(found.values())
+        mask, self.blocks = torch.cat([self.mask, new], 1), torch.cat([self.blocks, blocks], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         logits, hidden = self.model.think(
-            embeddings, mask, position_ids=positions, cache=self.cache, use_cache=True
+            embeddings,
+            mask,
+            self.blocks,
+            self.media,
+            position_ids=positions,
+            cache=self.cache,
+            use_cache=True,
         )
         self.mask = mask
         self.fed += int(new.sum())
@@ -105,7 +127,8 @@ class Memory:
         """Forget all rows but these."""
         index = torch.tensor(rows, device=self.mask.device)
         self.cache.batch_select_indices(index)
-        self.mask = self.mask[index]
+        self.mask, self.blocks = self.mask[index], self.blocks[index]
+        self.media = [self.media[row] for row in rows]
 
 
 class Detokeniser:
@@ -183,15 +206,18 @@ def think(
     memory = memory or Memory(model, len(prompts))
     choosers = [Chooser(model, options) for _ in prompts]
     texts = [Detokeniser(model.tokenizer, strip=True) for _ in prompts]
-    rows, keys = [], []
+    rows, keys, media = [], [], []
     for prompt in prompts:
-        media = iter(prompt.media)
-        keys = [next(media).fingerprint if token == MEDIUM else token for token in prompt.ids]
+        waiting = iter(prompt.media)
+        keys = [next(waiting).fingerprint if token == MEDIUM else token for token in prompt.ids]
         known = memory.recall(keys) if len(prompts) == 1 else 0
-        fresh = prompt.media[prompt.ids[:known].count(MEDIUM) :]
-        rows.append(model.embed(prompt.ids[known:], model.adapt(fresh)))
+        fresh, ids = prompt.media[prompt.ids[:known].count(MEDIUM) :], prompt.ids[known:]
+        adapted = model.adapt(fresh)
+        rows.append(model.embed(ids, adapted))
+        places = [place for place, token in enumerate(ids) if token == MEDIUM]
+        media.append(dict(zip(places, adapted, strict=True)))
         keys = keys[known:]
-    logits, _ = memory.feed(rows, keys)
+    logits, _ = memory.feed(rows, keys, media)
     live = list(range(len(prompts)))
     for _ in range(options.max_new_tokens):
         going, chosen = [], []

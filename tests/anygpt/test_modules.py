@@ -11,7 +11,7 @@ from anygpt.signals import Signals
 SMALL = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "feedforward": 24}
 
 
-@pytest.mark.parametrize("kind", sorted(ADAPTERS))
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
 @pytest.mark.parametrize("tokens", [1, 3])
 def test_adapter_shape_and_gradient(kind: str, tokens: int) -> None:
     torch.manual_seed(0)
@@ -23,6 +23,44 @@ def test_adapter_shape_and_gradient(kind: str, tokens: int) -> None:
     assert torch.allclose(adapter(features[:, 2:3]), output[:, 2 * tokens : 3 * tokens], atol=1e-6)
     output.square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in adapter.parameters())
+
+
+@pytest.mark.parametrize("kind", sorted(ADAPTERS.keys() - {"linear", "mlp"}))
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_adapters_with_queries_give_as_many_tokens_whatever_they_read(kind: str, tokens: int) -> None:
+    torch.manual_seed(0)
+    config = AdapterConfig(kind, tokens, 4, hidden_size=16, num_layers=2, num_heads=2, feedforward=24)
+    adapter = Adapter(config, dim=6, hidden=8).eval()
+    features = torch.randn(2, 5, 6)
+    output = adapter(features)
+    assert output.shape == adapter(features[:, :1]).shape == (2, 4 * tokens, 8)
+    assert torch.allclose(adapter(features[1:])[0], output[1], atol=1e-6)
+    # they start apart from each other, and every feature is read
+    assert torch.cdist(output[0], output[0]).fill_diagonal_(1).min() > 1e-3
+    for place in range(5):
+        moved = features.clone()
+        moved[:, place, 0] += 1
+        assert not torch.allclose(adapter(moved), output, atol=1e-5)
+    output.square().sum().backward()
+    assert all(p.grad is not None for p in adapter.parameters())
+    assert all(p.grad.any() for name, p in adapter.named_parameters() if not name.endswith("key.bias"))
+
+
+def test_a_perceiver_tells_frames_apart() -> None:
+    torch.manual_seed(0)
+    sizes = {"queries": 3, "num_layers": 1, "num_heads": 1}
+    film = torch.randn(1, 4, 1, 6)
+    back = film.flip(1)
+    for frames, alike in ((1, True), (4, False)):
+        adapter = Adapter(AdapterConfig("perceiver", **sizes, frames=frames), dim=6, hidden=8)
+        assert torch.allclose(adapter(film.flatten(1, 2)), adapter(back.flatten(1, 2)), atol=1e-5) == alike
+    with pytest.raises(ValueError, match="4 frames, and 5 features"):
+        adapter(torch.randn(1, 5, 6))
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"hidden_size \(16\).*num_heads \(3\)"):
+        Adapter(AdapterConfig("q-former", hidden_size=16, num_heads=3), 4, 4)
 
 
 @pytest.mark.parametrize("kind", sorted(PROJECTIONS))
