@@ -27,7 +27,7 @@ def test_every_preset_is_valid() -> None:
         if kind := SETTINGS.get(path.stem):
             assert read_config(kind, path).output == f"runs/{path.stem}"
         else:
-            assert read_preset(path).outputs
+            assert read_preset(path).inputs
 
 
 def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
