@@ -62,21 +62,29 @@ class Found:
 
     def add(self, text: str, corners: Sequence[Any], scale: float, label: str) -> None:
         """Take four numbers, `scale` to the side, as a box, or tell why they are none; `text` is what was read."""
-        if len(corners) != 4:
-            return self.tell(text, f"has {len(corners)} numbers, not 4")
-        if not all(isinstance(c, int | float) and not isinstance(c, bool) for c in corners):
-            return self.tell(text, "holds what is no number")
-        if not all(0 <= c <= scale for c in corners):  # neither is NaN
-            return self.tell(text, "goes beyond the picture")
-        x1, y1, x2, y2 = corners
-        if x2 < x1 or y2 < y1:
-            return self.tell(text, "ends before it begins")
-        self.boxes.append(Box(x1 / scale, y1 / scale, x2 / scale, y2 / scale, label))
+        if problem := _problem(corners, scale):
+            self.tell(text, problem)
+        else:
+            x1, y1, x2, y2 = (corner / scale for corner in corners)
+            self.boxes.append(Box(x1, y1, x2, y2, label))
 
     def tell(self, text: str, problem: str) -> None:
         """Note a problem with a stretch of text."""
         shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
         self.problems.append(f"{shown!r} {problem}")
+
+
+def _problem(corners: Sequence[Any], scale: float) -> str | None:
+    """Why these are not the corners of a box in a picture of `scale` to the side, or None."""
+    if len(corners) != 4:
+        return f"has {len(corners)} numbers, not 4"
+    if not all(isinstance(corner, int | float) and not isinstance(corner, bool) for corner in corners):
+        return "holds what is no number"
+    if not all(0 <= corner <= scale for corner in corners):  # neither is NaN
+        return "goes beyond the picture"
+    if corners[2] < corners[0] or corners[3] < corners[1]:
+        return "ends before it begins"
+    return None
 
 
 def render(boxes: Sequence[Box], form: str = "fractions") -> str:
@@ -91,10 +99,8 @@ def render(boxes: Sequence[Box], form: str = "fractions") -> str:
     if form not in FORMS:
         raise GroundingError(unknown("form of boxes", form, FORMS))
     for box in boxes:
-        checked = Found()
-        checked.add(f"the box {box.corners}", box.corners, 1, box.label)
-        if checked.problems:
-            raise GroundingError(checked.problems[0])
+        if problem := _problem(box.corners, 1):
+            raise GroundingError(f"the box {box.corners} {problem}")
         if box.label != box.label.strip() or not FORMS[form].label.fullmatch(box.label):
             raise GroundingError(f"the form {form!r} cannot carry the label {box.label!r}")
     return FORMS[form].render(boxes)
@@ -257,7 +263,8 @@ def _parse_kosmos(text: str, found: Found) -> None:
                 found.tell(match[0], "goes beyond the picture")
             else:
                 (top, left), (bottom, right) = (divmod(cell, CELLS) for cell in cells)
-                near, far = (0.0, 1.0) if left == right or top == bottom else (0.5, 0.5)
+                whole = (left == right or top == bottom) and left <= right and top <= bottom
+                near, far = (0.0, 1.0) if whole else (0.5, 0.5)
                 found.add(match[0], [left + near, top + near, right + far, bottom + far], CELLS, label)
 
 

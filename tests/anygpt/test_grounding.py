@@ -139,6 +139,7 @@ def test_boxes_are_found_among_other_text(form: str, text: str, boxes: list[Box]
         ("kosmos", "<object></object>", "no pair"),
         ("kosmos", "<object><patch_index_0001><patch_index_1024></object>", "beyond the picture"),
         ("kosmos", "<object><patch_index_0100><patch_index_0001></object>", "ends before it begins"),
+        ("kosmos", "<object><patch_index_0005><patch_index_0004></object>", "ends before it begins"),
         ("kosmos", "<object><patch_index_0001><patch_index_0100>", "not closed"),
     ],
 )  # fmt: skip
