@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anygpt.config import ConfigError
 
-MASKABLE = ("sdpa", "eager", "flex_attention")
+MASKABLE = ("sdpa", "eager")
 
 
 def block_ids(slots: Sequence[Tensor], media: Sequence[bool], first: int = 0) -> Tensor:
