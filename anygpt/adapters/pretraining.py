@@ -75,7 +75,7 @@ class QFormerPretraining(nn.Module):
         self.text_head = nn.Linear(hidden, width)
         self.match_head = nn.Linear(hidden, 2)
         self.word_head = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
-        self.temperature = nn.Parameter(torch.tensor(0.07))
+        self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())
 
     def forward(self, features: Tensor, ids: Tensor, mask: Tensor) -> dict[Task, Tensor]:
         """The three losses of N pictures with their captions.
@@ -96,12 +96,15 @@ class QFormerPretraining(nn.Module):
         }
 
     def similarity(self, features: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """How well each of N pictures and each of N texts fit: (N, N), the best query's cosine over the
-        temperature."""
+        """How well each of N pictures and each of N texts fit: (N, N), the best query's cosine, scaled.
+
+        The scale is learned as CLIP's: by its logarithm, so that it stays positive, and at most 100.
+        """
         queries, text = self._states("itc", features, ids, mask)
         images = F.normalize(self.image_head(queries), dim=-1)
         texts = F.normalize(self.text_head(text[:, 0]), dim=-1)
-        return torch.einsum("iqd,td->itq", images, texts).amax(-1) / self.temperature
+        scale = self.scale.exp().clamp(max=100)
+        return torch.einsum("iqd,td->itq", images, texts).amax(-1) * scale
 
     def matching(self, features: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits (N, 2) of picture i not belonging, or belonging, to text i."""

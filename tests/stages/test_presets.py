@@ -59,7 +59,7 @@ def test_blip2() -> None:
     assert tokens(model, 256) == (32, 2560)
     with torch.device("meta"):
         stage = QFormerPretraining(model.adapters["image"].map[0], vocabulary=30522, longest=512)
-    assert 187e6 < size(stage) < 190e6  # the paper's Q-Former has 188 million
+    assert size(stage) == pytest.approx(188e6, rel=0.01)  # the paper: 188 million
 
 
 def test_flamingo() -> None:
