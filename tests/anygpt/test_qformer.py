@@ -89,17 +89,17 @@ def test_the_three_losses_fall_and_pictures_are_found_by_their_text(stage: QForm
     mask = torch.ones_like(ids)
     with torch.no_grad():
         before = stage(features, ids, mask)
-    optimiser = torch.optim.AdamW(stage.parameters(), lr=3e-3)
-    for _ in range(80):
-        losses = stage(features + 0.1 * torch.randn_like(features), ids, mask)
+    optimiser = torch.optim.AdamW(stage.parameters(), lr=2e-3, betas=(0.9, 0.98))
+    warm = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / 20, total_iters=19)
+    for _ in range(300):
         optimiser.zero_grad()
-        sum(losses.values()).backward()
+        sum(stage(features, ids, mask).values()).backward()
         optimiser.step()
+        warm.step()
     with torch.no_grad():
         after = stage(features, ids, mask)
         similar = stage.similarity(features, ids, mask)
-    assert all(after[task] < before[task] for task in before), (before, after)
-    assert all(after[task] < 0.5 * before[task] for task in ("itc", "itg")), (before, after)
+    assert all(after[task] < 0.5 * before[task] for task in before), (before, after)
     assert (similar.argmax(1) == torch.arange(16)).all() and (similar.argmax(0) == torch.arange(16)).all()
 
 
