@@ -85,6 +85,9 @@ class OutputConfig:
         signal_tokens: length of the modality's run of signal tokens.
         conditioning: (tokens, dim) that the decoder takes; None means ask it (and it is written on saving).
         generation: the decoder's settings unless a call says otherwise, e.g. {"num_inference_steps": 20}.
+        signal_words: a text of as many tokens; a new run's input rows start as theirs. A frozen LLM makes something of
+            words it knows from the first step on, "The background is" for instance (prompt tuning's start from the
+            vocabulary: Lester et al. 2021, section 3.2). None starts near the mean of all rows.
     """
 
     decoder: str
@@ -92,6 +95,7 @@ class OutputConfig:
     projection: ProjectionConfig = ProjectionConfig()
     conditioning: tuple[int, int] | None = None
     generation: dict[str, Any] = field(default_factory=dict)
+    signal_words: str | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,15 @@ class AnyGPT(nn.Module):
             len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}
         )
         self.signals.start_from(rows, head)
+        for modality, entry in self.config.outputs.items():
+            if entry.signal_words is not None:
+                words = tokenizer(entry.signal_words, add_special_tokens=False)["input_ids"]
+                if len(words) != entry.signal_tokens:
+                    raise ConfigError(
+                        f"outputs.{modality}.signal_words is {len(words)} tokens for this LLM and must be as many as "
+                        f"signal_tokens, {entry.signal_tokens}: {entry.signal_words!r}"
+                    )
+                self.signals.start_as(modality, rows[words])
         self.projections = nn.ModuleDict(
             {
                 m: build_projection(entry.projection, hidden, entry.conditioning or (0, 0))

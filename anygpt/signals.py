@@ -43,6 +43,12 @@ class Signals(nn.Module):
             like = like.float()
             rows.copy_(like.mean(0) + 0.1 * like.std(0) * torch.randn_like(rows))
 
+    @torch.no_grad()
+    def start_as(self, modality: str, rows: Tensor) -> None:
+        """First input rows of a modality's run, (length of the run, hidden)."""
+        first = self.ids[modality].start - self.base
+        self.embedding[first : first + len(rows)] = rows.to(self.embedding)
+
     def name(self, token: int) -> str:
         """How a signal id is written for people, e.g. `<image_0>`."""
         modality = self.modality(token)

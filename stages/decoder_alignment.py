@@ -20,14 +20,15 @@ from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
+from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
 from stages.config import TrainingConfig
-from stages.losses import Captions, Distance, caption_distances, denoising_losses
+from stages.losses import Captions, Distance, caption_distances, denoising_losses, near_losses
 from stages.measures import answers, share
 from stages.stage import Split, Stage, decoders
 from stages.training import run
 
-DRAWN = 0.25  # share of the examples with their media, for the denoising loss
+DRAWN = 0.5  # share of the examples with their media, for the denoising loss
 SEEDS: dict[Split, int] = {"training": 201, "validation": 202, "measured": 203}
 
 
@@ -39,6 +40,7 @@ class DecoderAlignmentConfig(TrainingConfig):
         text_weight: of the next-token loss, over text and signal tokens.
         caption_weight: of the distance to the caption's embedding.
         caption_distance: how it is measured; see `stages.losses.distance`.
+        near_weight: of telling the caption from near ones; see `stages.losses.near_losses`. 0 leaves it out.
         denoising_weight: of the decoders' own losses; 0 leaves them out.
         denoising_steps: they are computed every so many steps, as they are slow.
         denoising_items: on at most so many media of each modality.
@@ -47,13 +49,14 @@ class DecoderAlignmentConfig(TrainingConfig):
     text_weight: float = 1.0
     caption_weight: float = 1.0
     caption_distance: Distance = "squared"
+    near_weight: float = 0.0
     denoising_weight: float = 0.1
     denoising_steps: int = 4
     denoising_items: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("text_weight", "caption_weight", "denoising_weight"):
+        for name in ("text_weight", "caption_weight", "near_weight", "denoising_weight"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("denoising_steps", "denoising_items"):
@@ -94,6 +97,11 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
         loss = config.text_weight * output.loss
         if distances:
             loss = loss + config.caption_weight * torch.stack(list(distances.values())).mean()
+        near: dict[str, Tensor] = {}
+        if config.near_weight:
+            near = near_losses(model, output.signals, conditioning, self.captions, near_captions)
+        if near:
+            loss = loss + config.near_weight * torch.stack(list(near.values())).mean()
         denoising: dict[str, Tensor] = {}
         if config.denoising_weight and step % config.denoising_steps == 0:
             denoising = denoising_losses(model, output.signals, conditioning, config.denoising_items)
@@ -101,6 +109,7 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
             loss = loss + config.denoising_weight * torch.stack(list(denoising.values())).mean()
         parts = {"text": output.loss.detach()}
         parts |= {f"{modality} caption": value.detach() for modality, value in distances.items()}
+        parts |= {f"{modality} near": value.detach() for modality, value in near.items()}
         parts |= {f"{modality} denoising": value.detach() for modality, value in denoising.items()}
         return loss, parts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,7 +11,10 @@ from torch import Tensor
 from anygpt.model import AnyGPT, SignalStates
 
 Distance = Literal["squared", "norm"]
-CACHED = 4096  # caption embeddings, at most
+CACHED = 8192  # caption embeddings, at most
+TEMPERATURE = (
+    0.02  # of near captions, in shares of the embeddings' mean square: a background's words are .07 apart
+)
 
 
 def distance(conditioning: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
@@ -61,6 +64,35 @@ def caption_distances(
                 conditioning[modality][rows], wanted.to(conditioning[modality].device), kind
             )
     return conditioning, distances
+
+
+def near_losses(
+    model: AnyGPT,
+    signals: dict[str, SignalStates],
+    conditioning: dict[str, Tensor],
+    captions: Captions,
+    near: Callable[[str], list[str]],
+) -> dict[str, Tensor]:
+    """How hard it is to tell, by distance, the caption meant from near ones: a cross-entropy for each modality.
+
+    A mean square hardly notices what moves a caption's embedding little, a background for instance; the decoder does.
+
+    Args:
+        near: a caption → captions that mean something else in few words (hard negatives); none leaves the target out.
+    """
+    losses: dict[str, Tensor] = {}
+    for modality, states in signals.items():
+        each = []
+        for row, target in enumerate(states.targets):
+            others = near(target.caption) if target.caption is not None else []
+            if others:
+                wanted = captions(model, modality, [target.caption or "", *others]).to(conditioning[modality])
+                distances = (conditioning[modality][row] - wanted).float().square().mean((1, 2))
+                shares = distances / wanted[0].float().square().mean()
+                each.append(torch.logsumexp(-shares / TEMPERATURE, 0) + shares[0] / TEMPERATURE)
+        if each:
+            losses[modality] = torch.stack(each).mean()
+    return losses
 
 
 def denoising_losses(

@@ -37,6 +37,7 @@ from anygpt.toyworld.phrases import (
     say_scene,
     say_sound,
 )
+from anygpt.toyworld.questions import question
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -55,6 +56,7 @@ from anygpt.toyworld.sounds import Tone, random_tone, tone_of
 Part = dict
 Rng = np.random.Generator
 OUTPUTS = ("image", "audio", "video")
+ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in questions
 
 # What the model chooses where a request leaves it open, half of the time; else anything.
 DEFAULTS = {"size": "large", "place": "centre", "motion": "right", "background": "white"}
@@ -387,28 +389,28 @@ class Talk:
         size = {"high": "small", "low": "large"}.get(tone.pitch)
         it = pick(rng, ("the sound", "it", "this", "this sound"))
         asks = [
-            (("what do you hear?", "describe the sound", "describe this sound", "what is this?", "what sound is this?", "describe it",
+            ("all", ("what do you hear?", "describe the sound", "describe this sound", "what is this?", "what sound is this?", "describe it",
               "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear"),
              f"I hear {describe_sound(tone)}."),
-            (("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
+            ("shape", ("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
               "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape"),
              f"It is {article(tone.shape)}."),
-            ((f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
+            ("pitch", (f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
               "how high is it?", "high or low?"),
              f"The pitch is {tone.pitch}."),
-            (("how does the sound change?", "what does the sound do?", "what is the contour?", "does the sound rise or fall?", "how does it change?",
+            ("contour", ("how does the sound change?", "what does the sound do?", "what is the contour?", "does the sound rise or fall?", "how does it change?",
               "is it steady, rising, falling, pulsing, fading in or fading out?", "does it go up or down?", "describe the contour", "how does the pitch move?"),
              f"The sound is {tone.contour}."),
-            (("how does the thing move?", "what is the thing doing?", "how does it move?", "what is the motion?", "which motion is it?",
+            ("motion", ("how does the thing move?", "what is the thing doing?", "how does it move?", "what is the motion?", "which motion is it?",
               "what motion makes this sound?"),
              f"The sound is {tone.contour}, so it is {CONTOUR_CAUSES[tone.contour]}."),
         ]  # fmt: skip
         if size:
-            asks.append((("how big is the thing?", "is the thing small or large?", "what size is it?", "how big is it?", "is it big or small?",
+            asks.append(("size", ("how big is the thing?", "is the thing small or large?", "what size is it?", "how big is it?", "is it big or small?",
                           "what is the size?", "how large is it?"), f"The pitch is {tone.pitch}, so it is {size}."))  # fmt: skip
         # Describing asks for everything at once, so it comes most often.
-        questions, reply = asks[0 if rng.random() < 0.3 else rng.integers(len(asks))]
-        self.say(pick(rng, questions), reply, media)
+        topic, plain, reply = asks[0 if rng.random() < 0.3 else rng.integers(len(asks))]
+        self.say(question(rng, topic, plain, "it", "audio"), reply, media)
         self.scene = None
 
     def given_depth(self) -> None:
@@ -419,17 +421,17 @@ class Talk:
         metres = f"{DISTANCES[thing.size]:g} metre{'s' if thing.size == 'small' else ''}"
         where = place_phrase(thing.place)
         asks = (
-            (("what is this?", "describe this depth map", "what do you see?", "describe the depth map", "what is in the depth map?", "describe it",
+            ("all", ("what is this?", "describe this depth map", "what do you see?", "describe the depth map", "what is in the depth map?", "describe it",
               "tell me about it", "describe this", "what does this depth map show?", "caption this"),
              f"I see {article(f'{thing.size} {thing.shape}')} {where}, {metres} away."),
-            (("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
-            (("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
-            (("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
-            (("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
+            ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
+            ("size", ("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
+            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            ("distance", ("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
              f"It is {metres} away."),
         )  # fmt: skip
-        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(pick(rng, questions), reply, media)
+        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(question(rng, topic, plain, pick(rng, ITS), "depth"), reply, media)
         self.scene = None
 
     def given_thermal(self) -> None:
@@ -439,19 +441,19 @@ class Talk:
         media: list[Part] = [{"type": "thermal", "scene": scene}]
         degrees, where = f"{TEMPERATURES[thing.colour]:g} degrees", place_phrase(thing.place)
         asks = (
-            (("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
+            ("all", ("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
               "what is in the thermal image?", "tell me about it", "describe this", "what does the heat picture show?", "caption this"),
              f"I see {article(f'{thing.colour} {thing.shape}')} {where}, at about {degrees}."),
-            (("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
-            (("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "what colour must it be?", "name the colour"),
+            ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
+            ("colour", ("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "what colour must it be?", "name the colour"),
              f"It is {thing.colour}."),
-            (("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
-            (("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
+            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            ("temperature", ("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
               "is it hot or cold?"),
              f"It is at about {degrees}."),
         )  # fmt: skip
-        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(pick(rng, questions), reply, media)
+        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(question(rng, topic, plain, pick(rng, ITS), "thermal"), reply, media)
         self.scene = None
 
     def given_imu(self) -> None:
@@ -463,7 +465,10 @@ class Talk:
             "what is this?", "how is the thing moving?", "which motion is this?", "describe it", "what motion is it?", "what happens?",
             "what does the motion sensor say?", "in which direction does it move?", "caption this", "how does the thing move?", "is it moving?",
         )  # fmt: skip
-        self.say(pick(rng, questions), f"It is {motion_phrase(motion)}.", media)
+        topic = pick(rng, ("all", "motion", "motion"))
+        self.say(
+            question(rng, topic, questions, pick(rng, ITS), "imu"), f"It is {motion_phrase(motion)}.", media
+        )
         self.scene = None
 
     def ask_about_scene(self, media: list[Part] | None, kind: str) -> None:
@@ -478,40 +483,41 @@ class Talk:
         the = pick(rng, ("it", "it", "it", "the thing", f"the {thing.shape}", "the shape", "the object"))
         caption = caption_film(scene) if kind == "video" else caption_picture(scene)
         asks = [
-            ((f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
+            ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
               f"what does the {noun} show?", "describe what you see", f"what can you see in this {noun}?", "caption this", "describe this",
               f"generate a caption for this {noun}", f"write a caption for the {noun}", f"tell me about this {noun}", "what is shown here?"),
              f"I see {caption}."),
-            ((f"what colour is {the}?", f"which colour does {the} have?", f"what is the colour of {the}?", f"what color is {the}?", "name the colour",
+            ("colour", (f"what colour is {the}?", f"which colour does {the} have?", f"what is the colour of {the}?", f"what color is {the}?", "name the colour",
               "what colour do you see?", "what is the colour?"),
              f"It is {thing.colour}."),
-            (("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
+            ("shape", ("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
               "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?"),
              f"It is {article(thing.shape)}."),
-            ((f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
+            ("size", (f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
               f"how large is {the}?", f"what is the size of {the}?"),
              f"It is {thing.size}."),
-            ((f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
+            ("place", (f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
               "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?"),
              f"It is {place_phrase(thing.place)}."),
-            (("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
+            ("background", ("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
               f"what is the background of the {noun}?", f"what background has the {noun}?", "is the background white, grey or black?"),
              f"The background is {scene.background}."),
-            (("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
+            ("count", ("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
              "There is one thing."),
             self.yes_or_no(thing),
         ]  # fmt: skip
         if kind == "video":
             motion = (
+                "motion",
                 (f"how does {the} move?", "what is the motion?", f"what does {the} do?", f"what is {the} doing?", "describe the motion", "what happens?",
                  f"in which direction does {the} move?", f"what happens in the {noun}?", f"how is {the} moving?", f"does {the} move?", "which motion is it?"),
                 f"It is {motion_phrase(thing.motion)}.",
             )  # fmt: skip
             asks += [motion, motion]
-        questions, reply = asks[0 if rng.random() < 0.2 else rng.integers(len(asks))]
-        self.say(pick(rng, questions), reply, media)
+        topic, plain, reply = asks[0 if rng.random() < 0.2 else rng.integers(len(asks))]
+        self.say(question(rng, topic, plain, the, "video" if kind == "video" else "image"), reply, media)
 
-    def yes_or_no(self, thing: Thing) -> tuple[tuple[str, ...], str]:
+    def yes_or_no(self, thing: Thing) -> tuple[str, tuple[str, ...], str]:
         rng = self.rng
         name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][
             rng.integers(3)
@@ -520,9 +526,8 @@ class Talk:
         asked = real if rng.random() < 0.5 else pick(rng, values)
         said = article(asked) if name == "shape" else asked
         truth = article(real) if name == "shape" else real
-        return (f"is it {said}?", f"is this {said}?"), (
-            f"Yes, it is {truth}." if asked == real else f"No, it is {truth}."
-        )
+        reply = f"Yes, it is {truth}." if asked == real else f"No, it is {truth}."
+        return "yes or no", (f"is it {said}?", f"is this {said}?"), reply
 
     def ask_about_pair(self, media: list[Part] | None, noun: str) -> None:
         assert self.scene is not None
@@ -535,22 +540,22 @@ class Talk:
             one, other = f"the {first.colour} {first.shape}", f"the {second.colour} {second.shape}"
         verdict = "Yes" if asked == how else "No"
         asks = (
-            ((f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
+            ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
               f"what does the {noun} show?", "describe what you see", "caption this", "describe this"),
              f"I see {caption_picture(scene)}."),
-            ((f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {place_phrase(first.place)}, {how} {other}."),
-            ((f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
-            ((f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
-            ((f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
-            (("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
+            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {place_phrase(first.place)}, {how} {other}."),
+            ("colour of one", (f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
+            ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
+            ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
+            ("count", ("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
              "There are two things."),
-            ((f"how are {one} and {other} placed?", f"what is the relation of {one} to {other}?", f"where is {one} relative to {other}?"),
+            ("relation", (f"how are {one} and {other} placed?", f"what is the relation of {one} to {other}?", f"where is {one} relative to {other}?"),
              f"{one.capitalize()} is {how} {other}."),
-            ((f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
-            (("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
+            ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
+            ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
         )  # fmt: skip
-        questions, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(pick(rng, questions), reply, media)
+        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
+        self.say(question(rng, topic, plain, "it", "image"), reply, media)
 
     # -------------------------------------------------------------------------------------------- from medium to medium
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anygpt.toyworld.scenes import Scene, Thing, relation
+from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, relation
 from anygpt.toyworld.sounds import Tone
 
 SHAPE_WORDS: dict[str, tuple[str, ...]] = {
@@ -198,6 +198,21 @@ def motion_phrase(motion: str) -> str:
 
 def caption_thing(thing: Thing) -> str:
     return article(f"{thing.size} {thing.colour} {thing.shape}")
+
+
+def near_captions(caption: str) -> list[str]:
+    """Canonical captions that differ from a picture's or a film's in one word, where it has that kind of word once."""
+    words = caption.split(" ")
+    near = []
+    for values in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES)):
+        places = [index for index, word in enumerate(words) if word in values]
+        if len(places) == 1 and "background" in words:
+            [place] = places
+            first = values.index(words[place])
+            for step in range(1, min(len(values), 3)):
+                other = values[(first + step) % len(values)]
+                near.append(" ".join([*words[:place], other, *words[place + 1 :]]))
+    return near
 
 
 def caption_picture(scene: Scene) -> str:

@@ -15,7 +15,7 @@ from anygpt.toyworld.scenes import Scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play
 from encoders.media import Audio, Imu, Video
 
-IMAGE_SIDE, VIDEO_SIDE, FRAMES = 64, 32, 8
+SIDE, FRAMES = 64, 8
 
 
 def seen(scene: Scene) -> bool:
@@ -32,7 +32,7 @@ class ToyWorld(Dataset[Conversation]):
         starts: how conversations begin: the names of `dialogues.STARTS`, with weights.
         turns: numbers of exchanges; each conversation has one of them.
         draw_outputs: in which share of the conversations to draw also what the assistant answers with, as the
-            denoising loss needs it: pictures of 64 pixels, films of 8 frames of 32 pixels.
+            denoising loss needs it: pictures and 8 frames of films, of 64 pixels.
         accept: which scenes may occur, in media and in words.
     """
 
@@ -89,13 +89,13 @@ def _noisy(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _image(part: Part, rng: np.random.Generator) -> Image.Image:
-    return Image.fromarray(_noisy(draw_picture(part["scene"], IMAGE_SIDE), rng))
+    return Image.fromarray(_noisy(draw_picture(part["scene"], SIDE), rng))
 
 
 def _video(part: Part, rng: np.random.Generator) -> Video:
     frames, side = (
         int(rng.choice([FRAMES, FRAMES, 2 * FRAMES])),
-        int(rng.choice([VIDEO_SIDE, VIDEO_SIDE, 64])),
+        int(rng.choice([32, 32, SIDE])),
     )
     return Video(_noisy(draw_film(part["scene"], frames, side), rng), FRAME_RATE)
 
@@ -112,12 +112,12 @@ GIVEN: dict[str, Callable[[Part, np.random.Generator], object]] = {
     "image": _image,
     "video": _video,
     "audio": _audio,
-    "depth": lambda part, rng: draw_depth(part["scene"], rng, IMAGE_SIDE),
-    "thermal": lambda part, rng: draw_thermal(part["scene"], rng, IMAGE_SIDE),
+    "depth": lambda part, rng: draw_depth(part["scene"], rng, SIDE),
+    "thermal": lambda part, rng: draw_thermal(part["scene"], rng, SIDE),
     "imu": _imu,
 }
 WANTED: dict[str, Callable[[Part, np.random.Generator], object]] = {
-    "image": lambda part, rng: Image.fromarray(draw_picture(part["scene"], IMAGE_SIDE)),
-    "video": lambda part, rng: Video(draw_film(part["scene"], FRAMES, VIDEO_SIDE), FRAME_RATE),
+    "image": lambda part, rng: Image.fromarray(draw_picture(part["scene"], SIDE)),
+    "video": lambda part, rng: Video(draw_film(part["scene"], FRAMES, SIDE), FRAME_RATE),
     "audio": _audio,
 }

@@ -1,5 +1,6 @@
 """The model as a whole: forward, gradients, what is frozen, save and load."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,20 @@ def test_weights_that_do_not_fit_are_refused(model: AnyGPT, tmp_path: Path) -> N
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"has no model.safetensors"):
         AnyGPT.from_pretrained(tmp_path)
+
+
+def test_signal_words_are_where_a_run_starts(model: AnyGPT) -> None:
+    words = model.tokenizer.decode([260, 270, 280])
+    with_words = replace(model.config.outputs["image"], signal_words=words)
+    outputs = {**model.config.outputs, "image": with_words}
+    new = AnyGPT.from_config(replace(model.config, outputs=outputs), model.root)
+    ids = model.tokenizer(words, add_special_tokens=False)["input_ids"]
+    rows = new.signals.embed(torch.tensor(list(new.signals.ids["image"])))
+    assert torch.equal(rows, new.llm.get_input_embeddings().weight[ids])
+
+    too_many = replace(with_words, signal_words=words * 2)
+    with pytest.raises(ConfigError, match=r"outputs\.image\.signal_words is \d tokens .* signal_tokens, 3"):
+        AnyGPT.from_config(replace(model.config, outputs={**outputs, "image": too_many}), model.root)
 
 
 def test_info_counts_every_part(shared_model: AnyGPT) -> None:

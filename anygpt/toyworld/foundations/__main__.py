@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DiffusionPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 
 def llm(output: Path) -> None:
@@ -61,13 +65,19 @@ def audio_decoder(output: Path) -> None:
 
 
 def video_decoder(output: Path) -> None:
+    import torch
+    from diffusers import UNet2DConditionModel
+
     from anygpt.toyworld.foundations import film_decoder
 
-    pipeline = film_decoder.train(output, *_pictures(output))
+    picture_unet = UNet2DConditionModel.from_pretrained(
+        output / "image-decoder" / "unet", torch_dtype=torch.float32
+    )
+    pipeline = film_decoder.train(output, *_pictures(output), picture_unet)
     _half(pipeline).save_pretrained(output / "video-decoder")
 
 
-def _pictures(output: Path):
+def _pictures(output: Path) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
     """The VAE, text encoder and tokenizer that pictures and films share."""
     import torch
     from diffusers import AutoencoderKL
@@ -79,7 +89,7 @@ def _pictures(output: Path):
     return vae.requires_grad_(False).eval(), text_encoder.requires_grad_(False).eval(), tokenizer
 
 
-def _half(pipeline):
+def _half(pipeline: DiffusionPipeline) -> DiffusionPipeline:
     import torch
 
     return pipeline.to(dtype=torch.float16)

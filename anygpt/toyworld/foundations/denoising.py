@@ -13,6 +13,7 @@ from torch import nn
 from anygpt.toyworld.foundations.fitting import fit
 
 DROP_CAPTION = 0.08  # share of empty captions, for classifier-free guidance
+BOX_WEIGHT = 4
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -29,6 +30,12 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+def draw_times(count: int) -> torch.Tensor:
+    """Timesteps (count,): a third from all, a third from where shapes are decided, a third from the noisiest third."""
+    low, high = torch.tensor([[0, 300, 667], [1000, 800, 1000]])[:, torch.randint(3, (count,))]
+    return (low + (high - low) * torch.rand(count)).long().clamp(max=999)
+
+
 def train_denoiser(
     name: str,
     unet: nn.Module,
@@ -41,17 +48,22 @@ def train_denoiser(
     steps: int,
     size: int,
     learning_rate: float = 1e-3,
-    pick_latents: Callable[[torch.Tensor, int], torch.Tensor] = lambda rows, step: rows,
+    rate_of: Callable[[str], float] = lambda name: 1.0,
+    boxes: torch.Tensor | None = None,
 ) -> None:
-    """Train `unet` in place on `latents` (N, …) of unit variance.
+    """Train `unet` in place on `latents` (N, C, …) of unit variance.
 
     Args:
         caption_of: (rng, index) → a caption of item `index`, a new paraphrase each time.
         embed: captions → conditioning; frozen.
         predict: (noisy, timesteps, conditioning) → the UNet's output.
-        pick_latents: what of a batch of latents to train on at a step.
+        boxes: (N, 1, …), where the latents show a thing, if they do. Things are a tenth of most pictures but all of what is hard
+            in them, so until the last third of the steps these places count `BOX_WEIGHT` times.
     """
     alphas = build_scheduler().alphas_cumprod
+    for module in unet.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # a sixth faster on CPUs
 
     def make_batch(step: int) -> tuple[torch.Tensor, list[str]]:
         rng = np.random.default_rng([8, step])
@@ -61,14 +73,8 @@ def train_denoiser(
 
     def loss_of(batch: tuple[torch.Tensor, list[str]], step: int) -> torch.Tensor:
         indices, captions = batch
-        clean = pick_latents(latents[indices].float(), step)
-        # What a caption decides is decided at high noise: half of the steps are drawn from the noisiest third.
-        high = torch.rand(len(clean)) < 0.5
-        time = (
-            torch.where(high, 667 + 333 * torch.rand(len(clean)), 1000 * torch.rand(len(clean)))
-            .long()
-            .clamp(max=999)
-        )
+        clean = latents[indices].float()
+        time = draw_times(len(clean))
         shape = (-1,) + (1,) * (clean.dim() - 1)
         signal, noise_level = alphas[time].sqrt().view(shape), (1 - alphas[time]).sqrt().view(shape)
         noise = torch.randn_like(clean)
@@ -76,7 +82,11 @@ def train_denoiser(
         target = signal * noise - noise_level * clean
         with torch.no_grad():
             conditioning = embed(captions)
-        return nn.functional.mse_loss(predict(noisy, time, conditioning), target)
+        error = (predict(noisy, time, conditioning) - target).square().mean(1, keepdim=True)
+        if boxes is None or step >= 2 * steps // 3:
+            return error.mean()
+        weights = 1 + (BOX_WEIGHT - 1) * boxes[indices].float()
+        return (error * weights).mean() / weights.mean()
 
     fit(
         name,
@@ -88,4 +98,5 @@ def train_denoiser(
         work_dir=work_dir,
         ema_decay=0.999,
         warmup=100,
+        rate_of=rate_of,
     )

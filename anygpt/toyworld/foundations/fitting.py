@@ -45,13 +45,22 @@ def fit(
     warmup: int = 100,
     weight_decay: float = 0.01,
     max_norm: float = 1.0,
+    rate_of: Callable[[str], float] = lambda name: 1.0,
 ) -> None:
     """Train `model` in place for `steps` on `make_batch(step)`; with `ema_decay` it ends with the averaged weights.
 
+    `rate_of` gives the share of the learning rate that a parameter of a name gets.
+
     A checkpoint is written to `work_dir/name.pt` every `CHECKPOINT_EVERY` steps, and training goes on from it.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = list(named.values())
+    rates = sorted({rate_of(name) for name in named})
+    groups = [
+        {"params": [p for name, p in named.items() if rate_of(name) == rate], "lr": rate * learning_rate}
+        for rate in rates
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (

@@ -16,7 +16,7 @@ from anygpt.toyworld.foundations.denoising import build_scheduler, train_denoise
 from anygpt.toyworld.foundations.picture_vae import to_tensor
 from anygpt.toyworld.foundations.text_encoders import TEXT_DIM, tokenize
 from anygpt.toyworld.phrases import caption_picture
-from anygpt.toyworld.scenes import random_scene
+from anygpt.toyworld.scenes import Scene, random_scene
 
 POOL = 16_000  # pictures, encoded once
 
@@ -28,12 +28,22 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(32, 64, 128),
+        block_out_channels=(32, 64, 96),
         layers_per_block=1,
         cross_attention_dim=TEXT_DIM,
-        attention_head_dim=4,
+        attention_head_dim=(2, 4, 6),  # diffusers takes it as the number of heads here (its issue 2011)
         norm_num_groups=8,
     )
+
+
+def box_of(scene: Scene, side: int = 16) -> np.ndarray:
+    """Which of side × side latents lie in the square of a thing or next to it, bool (side, side)."""
+    middles = (np.arange(side) + 0.5) / side
+    box = np.zeros((side, side), bool)
+    for thing in scene.things:
+        x, y = (np.abs(middles - centre) < thing.width / 2 + 1.5 / side for centre in thing.centre)
+        box |= np.outer(y, x)
+    return box
 
 
 @torch.no_grad()
@@ -77,6 +87,7 @@ def train(
         work_dir=work_dir,
         steps=steps,
         size=32,
+        boxes=torch.from_numpy(np.stack([box_of(scene) for scene in scenes]))[:, None],
     )
     return StableDiffusionPipeline(
         vae=vae,
