@@ -145,7 +145,7 @@ def evaluate(
         ),
     ] = None,
     report: Annotated[Path, typer.Option(metavar="DIR", help="Where results and report go.")] = Path(
-        "report"
+        "output/report"
     ),
     count: Annotated[
         int | None, typer.Option(min=1, help="Cases of each cell (100), or of the file (all of it).")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anygpt.model import AnyGPT
 
-EXAMPLES = 1600  # that a probe learns from
+EXAMPLES = 800  # that a probe learns from
 STRENGTHS = (
     1e-1,
     1.0,

@@ -17,7 +17,7 @@ REPORT, GALLERY = "report.md", "gallery"
 SHOWN_A_CELL = 4  # pictures of each cell
 WORST_A_CELL = 2
 WORST = 12
-PROMISES = {
+MEANINGS = {
     "BLEU-4": "0 to 1",
     "ROUGE-L": "0 to 1",
     "CIDEr": "0 to 10 (CIDEr-D)",
@@ -99,14 +99,9 @@ def _switching(figures: dict[str, Any]) -> list[str]:
         {name for row in confusion.values() for name in row}, key=lambda name: (name not in confusion, name)
     )
     rows = [[asked, *(str(row.get(name, "")) for name in given)] for asked, row in confusion.items()]
-    dialogues = {
-        name: {"all turns right": d["share"], "error": d["error"], "of": d["of"]}
-        for name, d in figures["dialogues"].items()
-    }
-    refusals = {
-        {"outside": "honest, outside the world", "inside": "needless, inside it"}[where]: values
-        for where, values in figures["refusals"].items()
-    }
+    dialogues = [[length, *_counted(figure)] for length, figure in figures["dialogues"].items()]
+    meant = {"outside": "honest, outside the world", "inside": "needless, inside it"}
+    refusals = [[meant[where], *_counted(figure)] for where, figure in figures["refusals"].items()]
     right = figures["right"]
     return [
         f"The right set of media in {right['share']:.3f} ± {right['error']:.3f} of {right['of']} answers.",
@@ -115,9 +110,9 @@ def _switching(figures: dict[str, Any]) -> list[str]:
         "By kind of request (words: the answer names what was asked for, and nothing else):",
         table({kind: summary["shares"] for kind, summary in figures["kinds"].items()}),
         "Dialogues:" if dialogues else "",
-        table(dialogues) if dialogues else "",
+        _table(["", "all turns right", "of"], dialogues) if dialogues else "",
         "Refusals (“I can't”, without a medium):",
-        table(refusals),
+        _table(["", "refused", "of"], refusals),
         "### Worst cases",
         "\n".join(
             f"- wanted “{case['wanted']}”, got “{case['seen']}”; wrong: {', '.join(case['wrong'])}"
@@ -127,8 +122,12 @@ def _switching(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _counted(figure: Mapping[str, Any]) -> list[str]:
+    return [f"{figure['share']:.3f} ± {figure['error']:.3f}", str(figure["of"])]
+
+
 def _literature(figures: dict[str, Any]) -> list[str]:
-    rows = [[name, f"{value:.4g}", PROMISES.get(name, "")] for name, value in figures["figures"].items()]
+    rows = [[name, f"{value:.4g}", MEANINGS.get(name, "")] for name, value in figures["figures"].items()]
     cases = [[f"{c['score']:.4g}", c["wanted"], c["seen"]] for c in figures["worst"][:WORST]]
     compared = (
         f" Features of {figures['features']}: figures of others cannot be compared."

@@ -46,10 +46,6 @@ class Item:
     id: str
     turns: Callable[[], tuple[Case, ...]]
 
-    @property
-    def suite(self) -> str:
-        return self.id.split("/")[0]
-
 
 class Log:
     """What is known so far: one record a conversation, appended as soon as it is over.

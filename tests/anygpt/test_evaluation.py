@@ -77,7 +77,7 @@ def right_answer(case: Case, rng: np.random.Generator) -> Reply:
     content: list[dict] = [{"type": "text", "text": f"It is {', '.join(words)}."}]
     shown = case.shown or [{}] * len(case.media)
     for modality, facts in zip(case.media, shown, strict=True):
-        content.append({"type": modality, modality: medium_of(modality, facts, rng)})
+        content.append({"type": modality, modality: medium_of(modality, facts, rng) if case.shown else None})
     return Reply(content)
 
 

@@ -76,7 +76,7 @@ def test_mistakes(anygpt: Command, checkpoint: str, tmp_path: Path, arguments: l
     done = anygpt("evaluate", checkpoint, *arguments)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert done.err.startswith("anygpt: error: ") and words in done.err
-    assert not (tmp_path / "report").exists()
+    assert not (tmp_path / "output").exists()
 
 
 def test_an_unknown_model(anygpt: Command) -> None:
