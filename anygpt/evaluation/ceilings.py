@@ -12,6 +12,7 @@ import numpy as np
 
 from anygpt.evaluation.decoders import measure_decoder
 from anygpt.evaluation.requests import CARRIED, all_facts, given_part
+from anygpt.evaluation.scoring import Facts
 from anygpt.toyworld.scenes import random_scene
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def encoder_ceiling(model: AnyGPT, given: str, count: int, seed: int, examples: 
 
     rng = np.random.default_rng([seed, list(CARRIED).index(given)])
     moving = given in ("video", "audio", "imu")
-    features, facts = [], []
+    features: list[Tensor] = []
+    facts: list[Facts] = []
     with tqdm(
         total=examples + count, desc=f"probing {given}", unit="medium", leave=False, disable=None
     ) as bar:

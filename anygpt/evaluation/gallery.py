@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ QUIETEST = -60.0  # dB below the loudest
 
 def as_picture(modality: str, medium: Any) -> Image.Image:
     """A medium of `encoders.media`, an image, audio or video, as an RGB picture 64 to 128 pixels high."""
-    return {"image": _enlarged, "audio": spectrogram, "video": film_strip}[modality](medium)
+    return DRAWN[modality](medium)
 
 
 def _enlarged(picture: Image.Image) -> Image.Image:
@@ -49,3 +50,10 @@ def spectrogram(sound: Audio) -> Image.Image:
     decibels = 20 * np.log10(spectra / max(spectra.max(), 1e-9) + 1e-9)
     grey = (255 * (1 - decibels.clip(QUIETEST, 0) / QUIETEST)).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB").resize((2 * PICTURE_SIDE, PICTURE_SIDE))
+
+
+DRAWN: dict[str, Callable[[Any], Image.Image]] = {
+    "image": _enlarged,
+    "audio": spectrogram,
+    "video": film_strip,
+}

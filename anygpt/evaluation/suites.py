@@ -66,7 +66,7 @@ def plan(suite: str, config: AnyGPTConfig, count: int, seed: int, data: Path | N
         count: of conversations in a cell; from data, all lines if 0, otherwise the first ones.
     """
     if data is not None:
-        lines = examples.read_data(data, MADE.get(suite))
+        lines = examples.read_data(data, config.inputs, MADE.get(suite))
         return {
             "data": [Item(f"{suite}/data/{identity}", turns) for identity, turns in lines[: count or None]]
         }
