@@ -30,6 +30,7 @@ from anygpt.toyworld.drawing import FRAME_RATE, draw_film, draw_picture
 from anygpt.toyworld.phrases import motion_phrase, place_phrase
 from anygpt.toyworld.scenes import Scene, random_scene, random_thing
 from anygpt.toyworld.sounds import CONTOUR_OF_MOTION, CONTOURS, PITCH_OF_SIZE, PITCHES, RATE, Tone, play
+from benchmarks.quality import rows
 from encoders.media import Audio, Video
 
 SAY = {
@@ -301,6 +302,18 @@ def test_matrix_in_figures():
     )
     assert figures["imu to image"]["right"] is None
     assert figures["image to audio"]["attributes"]["all"]["counts"]["pitch"] == 2
+
+
+def test_figures_against_their_bars():
+    """From medium to medium the bar is what the halves let expect; a figure that is missing is short."""
+    cell = {"right": 0.90, "seen": 0.95, "held-out": 0.85, "halves": 0.92, "attributes": {}}
+    share = {"share": 0.01, "error": 0.0, "of": 100}
+    suites = {"toyworld": {"cells": {"image to audio": cell}}, "switching": {"refusals": {"inside": share}}}
+    found = {what: (figure, bar, most) for what, figure, bar, most in rows(suites)}
+    assert found["image to audio"] == (0.90, pytest.approx(0.89), False)
+    assert found["image to audio: held-out"] == (0.85, pytest.approx(0.90), False)
+    assert found["text to image: shape"][0] is None
+    assert found["needless refusals inside"] == (0.01, 0.005, True)
 
 
 def test_ceilings(shared_model):
