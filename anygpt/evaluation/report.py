@@ -36,17 +36,20 @@ def write_report(folder: Path) -> Path:
     records = {record["id"]: record for record in map(json.loads, (folder / CASES).read_bytes().splitlines())}
     about = results["about"]
     source = f"the data in `{about['data']}`" if about["data"] else "new cases from the toy world"
-    sample = f"{about['count']} a cell" if about["count"] else "all of them"
     text = [
         f"# How good {about.get('model', 'the model')} is",
-        f"Measured on {source} ({sample}), seed {about['seed']}.",
+        f"Measured on {source}, seed {about['seed']}.",
     ]
     for suite, figures in results["suites"].items():
-        text += [f"## {suite}", *SECTIONS.get(suite, _literature)(figures)]
+        text += [f"## {suite}", _sample(figures["count"]), *SECTIONS.get(suite, _literature)(figures)]
         mine = [record for record in records.values() if record["id"].startswith(f"{suite}/")]
         text += _gallery(mine, folder)
     write_text(folder / REPORT, "\n\n".join(part.rstrip() for part in text if part) + "\n")
     return folder / REPORT
+
+
+def _sample(count: int) -> str:
+    return f"Cases of each cell: {count}." if count else "All cases of the file."
 
 
 def _matrix(figures: dict[str, Any]) -> list[str]:

@@ -128,7 +128,8 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Run suites and write `results.json`; what `folder` holds already of this very run is not run again.
+    """Run suites and write `results.json`; what `folder` holds already of this very run is not run again, and the
+    figures of its other suites stay.
 
     Args:
         suites: of `anygpt.evaluation.SUITES`.
@@ -159,10 +160,20 @@ def evaluate(
                 run(model, items, log, bar, seed=seed, quick=suite == "switching", options=options or {})
     for suite, cells in plans.items():
         records = {name: [log.records[item.id] for item in items] for name, items in cells.items()}
-        results[suite] = _summarise(model, suite, records, folder, count, seed, features)
-    about = {**(settings or {}), "count": count, "seed": seed, "data": str(data) if data else None}
-    write_json(folder / RESULTS, {"about": about, "suites": results})
+        figures = _summarise(model, suite, records, folder, count, seed, features)
+        results[suite] = {"count": count, **figures}
+    about = {**(settings or {}), "seed": seed, "data": str(data) if data else None}
+    write_json(folder / RESULTS, {"about": about, "suites": _earlier(folder / RESULTS, about) | results})
     return results
+
+
+def _earlier(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The other suites' figures that an earlier run of the same model, seed and data left there."""
+    try:
+        old = json.loads(path.read_bytes())
+        return dict(old["suites"]) if old["about"] == about else {}
+    except (OSError, ValueError, TypeError, KeyError):  # none, or not ours
+        return {}
 
 
 def _summarise(

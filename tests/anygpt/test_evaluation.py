@@ -361,8 +361,9 @@ def test_the_matrix_of_a_model(shared_model, tmp_path):
     cells = results["toyworld"]["cells"]
     assert {"text to text", "depth to audio", "image of two to text"} <= set(cells)
     assert not any("thermal" in name or "video to" in name for name in cells)
+    evaluate(shared_model, ["vqa"], tmp_path, count=2, options=options)
     report = write_report(tmp_path).read_text()
-    assert "| depth |" in report and "Worst cases" in report
+    assert "| depth |" in report and "## vqa" in report and "Cases of each cell: 2." in report
 
 
 def test_media_are_compared_by_the_features_given(tmp_path):
