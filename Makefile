@@ -5,14 +5,20 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 ARGS ?=
 READY := $(VENV)/.anygpt-ready
 READY_DEV := $(VENV)/.anygpt-ready-dev
+READY_EVAL := $(VENV)/.anygpt-ready-eval
 
-.PHONY: chat test lint python
+.PHONY: chat test report lint python
 
 chat: $(READY)
 	@$(VENV)/bin/anygpt chat $(ARGS)
 
 test: lint
 	@$(VENV)/bin/python -m pytest -q $(ARGS)
+
+# A small sample: within 20 minutes on two cores. `make report COUNT=300` takes hours and has small errors.
+COUNT ?= 10
+report: $(READY_EVAL)
+	@$(VENV)/bin/anygpt evaluate --report output/report --count $(COUNT) $(ARGS)
 
 lint: $(READY_DEV)
 	@$(VENV)/bin/ruff check
@@ -29,6 +35,12 @@ $(READY_DEV): pyproject.toml | python
 	@echo "Setting up $(VENV) for the tests (once; this takes a few minutes) …" >&2
 	@$(PYTHON) -m venv $(VENV) </dev/null >&2
 	@$(VENV)/bin/python -m pip install -qq --editable '.[dev]' </dev/null >&2
+	@touch $@ $(READY)
+
+$(READY_EVAL): pyproject.toml | python
+	@echo "Setting up $(VENV) for the report (once; this takes a few minutes) …" >&2
+	@$(PYTHON) -m venv $(VENV) </dev/null >&2
+	@$(VENV)/bin/python -m pip install -qq --editable '.[eval]' </dev/null >&2
 	@touch $@ $(READY)
 
 python:

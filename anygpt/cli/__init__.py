@@ -13,6 +13,8 @@ import typer
 
 import anygpt
 from anygpt.cli.errors import CommandError, is_mistake, one_line
+from anygpt.config import unknown
+from anygpt.evaluation import SUITES
 
 DEFAULT_MODEL = "anygpt-tiny"
 MODEL_HELP = "A packaged name, a folder, or a hub id."
@@ -130,6 +132,36 @@ def generate(
     generate(
         prompt or "", files, model=model, output_dir=output_dir, options=options, json_output=json_output
     )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    suite: Annotated[str, typer.Option(help=f"What to measure: {', '.join(SUITES)} or all.")] = "all",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Cases with right answers, JSON Lines; without it, from the toy world."
+        ),
+    ] = None,
+    report: Annotated[Path, typer.Option(metavar="DIR", help="Where results and report go.")] = Path(
+        "output/report"
+    ),
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Cases of each cell (100), or of the file (all of it).")
+    ] = None,
+    seed: Seed = 0,
+    features: Annotated[
+        str | None,
+        typer.Option(metavar="ENCODER", help="What FID and CLIPScore compare by; the model's own encoder."),
+    ] = None,
+) -> None:
+    """Measure a model: results as JSON, a report with a gallery. The same command goes on with an interrupted run."""
+    if suite not in (*SUITES, "all"):
+        raise CommandError(unknown("suite", suite, (*SUITES, "all")))
+    from anygpt.cli.evaluate import run_suites
+
+    run_suites(model, suite, data=data, report=report, count=count, seed=seed, features=features)
 
 
 @app.command()

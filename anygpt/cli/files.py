@@ -11,15 +11,15 @@ from uuid import uuid4
 from anygpt.cli.errors import CommandError
 
 
-def check_output_dir(folder: Path) -> None:
-    """Make sure that `folder` is one that can be written to, or made; nothing is written yet."""
+def check_output_dir(folder: Path, option: str = "--output-dir") -> None:
+    """Make sure that `folder`, given by `option`, is one that can be written to, or made; nothing is written yet."""
     place = folder
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        raise CommandError(f"--output-dir {folder}: {place} is not a folder; name a folder, new or old")
+        raise CommandError(f"{option} {folder}: {place} is not a folder; name a folder, new or old")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise CommandError(f"--output-dir {folder}: no permission to write in {place}")
+        raise CommandError(f"{option} {folder}: no permission to write in {place}")
 
 
 def take_name(folder: Path, stem: str, suffix: str) -> Path:

@@ -1,1 +1,3 @@
-"""Measurements on the toy world: what a decoder or a whole model makes, read back from pixels, samples and words."""
+"""Measurements: what a model makes and says, read back from pixels, samples and words, or compared with references."""
+
+SUITES = ("toyworld", "switching", "image-caption", "vqa", "text-to-image", "text-to-audio", "text-to-video")

@@ -30,6 +30,7 @@ PHRASES: tuple[tuple[str, str, dict[str, str]], ...] = (
         {"fades in": "fading in", "fades out": "fading out", "rises": "rising", "falls": "falling", "pulses": "pulsing", "constant": "steady"},
     ),
     ("relation", r"(?:to the |on the )?(left of|right of|above|below)", {}),
+    ("count", r"(no|one|two|three|four|1|2|3|4) (?:things?|shapes?)", {"1": "one", "2": "two", "3": "three", "4": "four"}),
     ("place", r"(?:top|upper|bottom|lower)[ -](?:left|right)", {"upper left": "top left", "upper right": "top right", "lower left": "bottom left", "lower right": "bottom right"}),
     ("place", r"(?:at|on|to|in|near) the (left|right|top|bottom|centre|center|middle)", {"center": "centre", "middle": "centre"}),
     ("pitch", r"high|middle|low", {}),
@@ -41,7 +42,7 @@ PHRASES: tuple[tuple[str, str, dict[str, str]], ...] = (
 def read_answer(text: str) -> Found:
     """Attribute → the values that the text names; attributes that it does not name are missing.
 
-    Attributes: shape, colour, size, background, place, motion, contour, pitch, relation, metres, degrees.
+    Attributes: shape, colour, size, background, place, motion, contour, pitch, relation, count, metres, degrees.
     """
     text = re.sub(r"\s+", " ", text.lower())
     found: Found = {}

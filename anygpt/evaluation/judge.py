@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anygpt.evaluation.errors import EvaluationError
 from anygpt.evaluation.silhouettes import Box, agreement, fit
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES
 
@@ -130,7 +131,7 @@ def _pixels(picture: Any) -> np.ndarray:
     """RGB levels as floats, (side, side, 3), with a side from SMALLEST to LARGEST."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
     if min(image.size) < SMALLEST:
-        raise ValueError(
+        raise EvaluationError(
             f"a picture of {image.width}x{image.height} pixels is too small to judge; {SMALLEST} a side is the least"
         )
     side = min(*image.size, LARGEST)

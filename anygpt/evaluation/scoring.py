@@ -13,31 +13,35 @@ import numpy as np
 
 from anygpt.evaluation.hearing import HeardSound, hear_sound
 from anygpt.evaluation.judge import SeenFilm, SeenPicture, SeenThing, see_film, see_picture
-from anygpt.toyworld.scenes import Scene, Thing
-from anygpt.toyworld.sounds import Tone
+from anygpt.toyworld.scenes import Scene, Thing, relation
+from anygpt.toyworld.sounds import CONTOUR_OF_MOTION, PITCH_OF_SIZE, Tone
 
 PICTURE = ("background", "colour", "shape", "size", "place")
-FILM = ("background", "colour", "shape", "size", "place", "motion")
+FILM = (*PICTURE, "motion")
 SOUND = ("pitch", "contour", "shape")
+SHOWN = {"image": PICTURE, "audio": SOUND, "video": FILM}  # what a medium that the model makes tells
 
 Checks = dict[str, bool]
+Facts = dict[str, str]  # attribute: value
 
 
 def check_picture(seen: SeenPicture, scene: Scene) -> Checks:
-    """Each attribute of `PICTURE`, right where it is so for every thing; "count", and "all" of it."""
-    things = seen.things[: len(scene.things)]
+    """Each attribute of `PICTURE`, right where it is so for every thing; "count", of two things their "relation", "all"."""
     checks = {name: False for name in PICTURE}
-    if len(things) == len(scene.things):  # paired in the way that makes most right
+    checks["count"] = len(seen.things) == len(scene.things)
+    if len(scene.things) == 2:
+        checks["relation"] = False
+    if len(seen.things) >= len(scene.things):  # paired in the way that makes most right
+        orders = list(permutations(seen.things[: len(scene.things)]))
         pairings = [
-            [_check_thing(s, t) for s, t in zip(things, order, strict=True)]
-            for order in permutations(scene.things)
+            [_check_thing(s, t) for s, t in zip(order, scene.things, strict=True)] for order in orders
         ]
-        best = max(pairings, key=lambda pairs: sum(sum(pair.values()) for pair in pairs))
-        checks = {name: all(pair[name] for pair in best) for name in best[0]}
-    checks |= {
-        "background": seen.background == scene.background,
-        "count": len(seen.things) == len(scene.things),
-    }
+        best = max(range(len(orders)), key=lambda i: sum(sum(pair.values()) for pair in pairings[i]))
+        checks |= {name: all(pair[name] for pair in pairings[best]) for name in pairings[best][0]}
+        if len(scene.things) == 2:
+            # `relation` looks at the centres alone.
+            checks["relation"] = relation(*orders[best]) == relation(*scene.things)  # type: ignore[arg-type]
+    checks["background"] = seen.background == scene.background
     return checks | {"all": all(checks.values())}
 
 
@@ -58,24 +62,48 @@ def check_sound(heard: HeardSound, tone: Tone) -> Checks:
     return checks | {"all": all(checks.values())}
 
 
-def judge(modality: str, medium: Any, rate: float | None, truth: Scene | Tone) -> tuple[Checks, str]:
+def judge(modality: str, medium: Any, rate: float | None, truth: Scene | Tone | Facts) -> tuple[Checks, str]:
     """What is right in a medium, and what the judge made out in it, in words.
 
     Args:
         modality: image, audio or video.
         medium: PIL image; float samples (channels, n); uint8 frames (n, H, W, 3).
         rate: of a sound, Hz.
+        truth: all that it must show; or some attributes of its one thing, among them "pitch" and "contour" for the size
+            and the motion that one would hear.
     """
-    if isinstance(truth, Tone):
+    if modality == "audio":
         heard = hear_sound(medium, rate or 0)
-        return check_sound(heard, truth), f"{heard.pitch} {heard.contour} {heard.shape}"
+        checks = check_sound(heard, truth) if isinstance(truth, Tone) else _check_facts(vars(heard), truth)
+        return checks, f"{heard.pitch} {heard.contour} {heard.shape}"
     if modality == "image":
         picture = see_picture(medium)
-        things = [f"{t.size} {t.colour} {t.shape} at {t.place}" for t in picture.things]
-        return check_picture(picture, truth), f"{' and '.join(things) or 'nothing'} on {picture.background}"
+        words = (
+            " and ".join(f"{t.size} {t.colour} {t.shape} at {t.place}" for t in picture.things) or "nothing"
+        )
+        if isinstance(truth, Scene):
+            checks = check_picture(picture, truth)
+        else:
+            largest = vars(picture.things[0]) if picture.things else {}
+            seen = {**largest, "background": picture.background, "count": str(len(picture.things))}
+            checks = _check_facts(seen, {**truth, "count": "1"} if isinstance(truth, dict) else truth)
+        return checks, f"{words} on {picture.background}"
     film = see_film(medium)
-    words = f"{film.size} {film.colour} {film.shape} {film.motion} at {film.place} on {film.background}"
-    return check_film(film, truth), words
+    checks = check_film(film, truth) if isinstance(truth, Scene) else _check_facts(vars(film), truth)
+    return (
+        checks,
+        f"{film.size} {film.colour} {film.shape} {film.motion} at {film.place} on {film.background}",
+    )
+
+
+def _check_facts(seen: dict[str, Any], truth: Facts | Scene | Tone) -> Checks:
+    assert isinstance(truth, dict), "a scene is seen and a tone is heard"
+    as_heard = {
+        "pitch": PITCH_OF_SIZE.get(seen.get("size") or ""),
+        "contour": CONTOUR_OF_MOTION.get(seen.get("motion") or ""),
+    }
+    checks = {name: {**as_heard, **seen}.get(name) == value for name, value in truth.items()}
+    return checks | {"all": all(checks.values())}
 
 
 @dataclass
@@ -98,13 +126,24 @@ class Tally:
     def shares(self) -> dict[str, float]:
         return {name: right / of for name, (right, of) in self.right.items()}
 
+    def errors(self) -> dict[str, float]:
+        """The standard error of each share."""
+        return {
+            name: float(np.sqrt(share * (1 - share) / self.right[name][1]))
+            for name, share in self.shares().items()
+        }
+
+    def worst(self, most: int) -> list[dict[str, Any]]:
+        """The cases in which most went wrong."""
+        return sorted(self.wrong, key=lambda case: -len(case["wrong"]))[:most]
+
     def summary(self, worst: int = 20) -> dict[str, Any]:
-        """Shares, counts, and the cases in which most went wrong."""
-        cases = sorted(self.wrong, key=lambda case: -len(case["wrong"]))[:worst]
+        """Shares, standard errors, counts, and the worst cases."""
         return {
             "shares": {name: round(share, 4) for name, share in self.shares().items()},
+            "errors": {name: round(error, 4) for name, error in self.errors().items()},
             "counts": {name: of for name, (_, of) in self.right.items()},
-            "worst": cases,
+            "worst": self.worst(worst),
         }
 
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-PICTURE_SIDE, FRAME_SIDE, FRAMES = 128, 64, 8  # pixels; at most so many frames of a film
+from anygpt.evaluation.gallery import FRAME_SIDE, FRAMES, PICTURE_SIDE, film_strip
+from encoders.media import Video
+
 LINE = 12
 Item = tuple[str, Any, str, bool]  # modality, picture or frames, words, whether all is right
 
@@ -38,10 +39,7 @@ def contact_sheet(items: Sequence[Item], path: Path, columns: int = 8) -> None:
         _write(pen, x + 2, y + PICTURE_SIDE + 4, words, 22, right)
     for index, (_, frames, words, right) in enumerate(films):
         x, y = index % across * (strip[0] + 8), rows * tile[1] + index // across * strip[1]
-        chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
-        for place, frame in enumerate(frames[chosen]):
-            small = Image.fromarray(frame).resize((FRAME_SIDE, FRAME_SIDE), Image.Resampling.NEAREST)
-            sheet.paste(small, (x + 2 + place * (FRAME_SIDE + 2), y + 2))
+        sheet.paste(film_strip(Video(frames, 1.0)), (x + 2, y + 2))
         _write(pen, x + 2, y + FRAME_SIDE + 4, words, 88, right)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
