@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,8 +177,14 @@ def test_at_a_terminal(checkpoint: str, tmp_path: Path) -> None:
         terminal.interrupt(after=1.0)
         terminal.wait_for("again to leave")
         terminal.wait_for("> ")
-        terminal.interrupt(after=1.0)
-        assert terminal.process.wait(timeout=300) == 0
+        for _ in range(
+            30
+        ):  # one that comes between two reads of the keyboard is lost: a person presses again
+            terminal.interrupt(after=1.0)
+            with suppress(subprocess.TimeoutExpired):
+                terminal.process.wait(timeout=10)
+                break
+        assert terminal.process.returncode == 0
     finally:
         terminal.process.kill()
         terminal.process.wait()
