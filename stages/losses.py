@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from anygpt.model import AnyGPT, SignalStates
 
 Distance = Literal["squared", "norm"]
 CACHED = 8192  # caption embeddings, at most
-TEMPERATURE = (
-    0.02  # of near captions, in shares of the embeddings' mean square: a background's words are .07 apart
-)
+# Of near captions, in shares of the embeddings' mean square: a background's words are .07 apart.
+TEMPERATURE = 0.02
 
 
 def distance(conditioning: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
@@ -81,6 +81,7 @@ def near_losses(
         near: a caption → captions that mean something else in few words (hard negatives); none leaves the target out.
     """
     losses: dict[str, Tensor] = {}
+    meant = torch.tensor(0)
     for modality, states in signals.items():
         each = []
         for row, target in enumerate(states.targets):
@@ -89,7 +90,7 @@ def near_losses(
                 wanted = captions(model, modality, [target.caption or "", *others]).to(conditioning[modality])
                 distances = (conditioning[modality][row] - wanted).float().square().mean((1, 2))
                 shares = distances / wanted[0].float().square().mean()
-                each.append(torch.logsumexp(-shares / TEMPERATURE, 0) + shares[0] / TEMPERATURE)
+                each.append(functional.cross_entropy(-shares / TEMPERATURE, meant.to(shares.device)))
         if each:
             losses[modality] = torch.stack(each).mean()
     return losses
