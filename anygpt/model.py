@@ -452,12 +452,14 @@ class AnyGPT(nn.Module):
     def trainable_parts(self) -> dict[str, nn.Module]:
         """What can be trained, by name; `requires_grad_` and `parameters` of each say and show what is.
 
-        Gated cross-attention is among the adapters: it is how their embeddings come in.
+        Gated cross-attention is among the adapters: it is how their embeddings come in. Signal tokens' input and output
+        rows are two parts: rows that start as words must move little, while the head starts from nothing.
         """
         cross = self.cross_attention
         parts: dict[str, nn.Module] = {
             "adapters": self.adapters if cross is None else nn.ModuleList([self.adapters, cross]),
-            "signals": self.signals,
+            "signals": nn.ParameterList([self.signals.embedding]),
+            "signal_head": nn.ParameterList([self.signals.head]),
             "projections": self.projections,
         }
         if self.has_lora:

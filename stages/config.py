@@ -29,7 +29,7 @@ class TrainingConfig:
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
         learning_rate: the highest; it is warmed up to it, and falls off in a cosine to nothing.
-        learning_rates: for some of the parts that train ("adapters", "signals", "projections", "lora"), another one.
+        learning_rates: for some of the parts that train ("adapters", "signals", "signal_head", "projections", "lora"), another one.
         warmup: share of the steps over which the learning rate rises.
         weight_decay: AdamW's.
         max_grad_norm: longer gradients are cut to this.

@@ -69,7 +69,7 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
 
     name = "decoder-alignment"
     settings = DecoderAlignmentConfig
-    trains = ("signals", "projections")
+    trains = ("signals", "signal_head", "projections")
 
     def __init__(self, config: DecoderAlignmentConfig) -> None:
         super().__init__(config)

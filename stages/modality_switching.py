@@ -72,7 +72,7 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
 
     name = "modality-switching"
     settings = ModalitySwitchingConfig
-    trains = ("adapters", "signals", "projections", "lora")
+    trains = ("adapters", "signals", "signal_head", "projections", "lora")
 
     def __init__(self, config: ModalitySwitchingConfig) -> None:
         super().__init__(config)

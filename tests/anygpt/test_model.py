@@ -151,7 +151,7 @@ def test_save_and_load_give_equal_outputs(model: AnyGPT, tmp_path: Path) -> None
 def test_lora_is_saved_and_loaded(model: AnyGPT, tmp_path: Path) -> None:
     plain = model(prompts(model)).logits
     model.add_lora(r=2, alpha=8, target_modules=["q_proj", "down_proj"])
-    assert set(model.trainable_parts()) == {"adapters", "signals", "projections", "lora"}
+    assert set(model.trainable_parts()) == {"adapters", "signals", "signal_head", "projections", "lora"}
     assert torch.equal(model(prompts(model)).logits, plain)  # as LoRA starts at nothing
     torch.manual_seed(0)
     with torch.no_grad():

@@ -19,8 +19,8 @@ from stages.training import TrainingError, train
 
 CHANGES = {
     "encoding-alignment": ("adapters.",),
-    "decoder-alignment": ("signals.", "projections."),
-    "modality-switching": ("adapters.", "signals.", "projections.", "lora."),
+    "decoder-alignment": ("signals.", "signal_head.", "projections."),
+    "modality-switching": ("adapters.", "signals.", "signal_head.", "projections.", "lora."),
 }
 
 
