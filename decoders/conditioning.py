@@ -61,7 +61,7 @@ def conditioning_for(pipeline: Any) -> Conditioning:
     )
 
 
-# --- a sequence of token embeddings: Stable Diffusion 1 and 2, text-to-video ---------------------------------------
+# --- a sequence of token embeddings: Stable Diffusion 1 and 2, text-to-video, AnimateDiff --------------------------
 
 
 def _sequence_shape(pipeline: Any) -> tuple[int, int]:
@@ -78,6 +78,11 @@ def _sequence_kwargs(pipeline: Any, conditioning: Tensor) -> Kwargs:
 
 def _sequence_denoiser(pipeline: Any, conditioning: Tensor, latents: Tensor) -> Kwargs:
     return {"encoder_hidden_states": conditioning}
+
+
+def _frames_denoiser(pipeline: Any, conditioning: Tensor, latents: Tensor) -> Kwargs:
+    """One row for each frame of the films' latents (B, C, frames, height, width)."""
+    return {"encoder_hidden_states": conditioning.repeat_interleave(latents.shape[2], dim=0)}
 
 
 def _empty_prompt(encode_text: Callable[[Any, list[str]], Tensor]) -> Callable[[Any], Tensor]:
@@ -242,6 +247,15 @@ CONDITIONINGS: dict[str, Conditioning] = {
         shape=_sequence_shape,
         to_kwargs=_sequence_kwargs,
         denoiser_kwargs=_sequence_denoiser,
+        encode_text=_sequence_text,
+        negative=_empty_prompt(_sequence_text),
+        options={**_SIZE, "num_frames": "num_frames"},
+    ),
+    "AnimateDiffPipeline": Conditioning(
+        modality="video",
+        shape=_sequence_shape,
+        to_kwargs=_sequence_kwargs,
+        denoiser_kwargs=_frames_denoiser,
         encode_text=_sequence_text,
         negative=_empty_prompt(_sequence_text),
         options={**_SIZE, "num_frames": "num_frames"},

@@ -22,8 +22,7 @@ from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
-from stages.config import TrainingConfig
-from stages.losses import Captions, Distance, caption_distances, denoising_losses, near_losses
+from stages.losses import Captions, SignalConfig, denoising_losses, signal_losses
 from stages.measures import answers, share
 from stages.stage import Split, Stage, decoders
 from stages.training import run
@@ -33,32 +32,23 @@ SEEDS: dict[Split, int] = {"training": 201, "validation": 202, "measured": 203}
 
 
 @dataclass(frozen=True)
-class DecoderAlignmentConfig(TrainingConfig):
-    """The settings of stage 2: the common ones, and
+class DecoderAlignmentConfig(SignalConfig):
+    """The settings of stage 2: those of `SignalConfig`, and
 
     Attributes:
-        text_weight: of the next-token loss, over text and signal tokens.
-        caption_weight: of the distance to the caption's embedding.
-        caption_distance: how it is measured; see `stages.losses.distance`.
-        near_weight: of telling the caption from near ones; see `stages.losses.near_losses`. 0 leaves it out.
         denoising_weight: of the decoders' own losses; 0 leaves them out.
         denoising_steps: they are computed every so many steps, as they are slow.
         denoising_items: on at most so many media of each modality.
     """
 
-    text_weight: float = 1.0
-    caption_weight: float = 1.0
-    caption_distance: Distance = "squared"
-    near_weight: float = 0.0
     denoising_weight: float = 0.1
     denoising_steps: int = 4
     denoising_items: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("text_weight", "caption_weight", "near_weight", "denoising_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.denoising_weight < 0:
+            raise ConfigError(f"denoising_weight must be at least 0, not {self.denoising_weight}")
         for name in ("denoising_steps", "denoising_items"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -91,26 +81,12 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
         """Next token, distance to the captions' embeddings (a mean over modalities), and denoising (likewise)."""
         config = self.config
         output = model(batch)
-        conditioning, distances = caption_distances(
-            model, output.signals, self.captions, config.caption_distance
-        )
-        loss = config.text_weight * output.loss
-        if distances:
-            loss = loss + config.caption_weight * torch.stack(list(distances.values())).mean()
-        near: dict[str, Tensor] = {}
-        if config.near_weight:
-            near = near_losses(model, output.signals, conditioning, self.captions, near_captions)
-        if near:
-            loss = loss + config.near_weight * torch.stack(list(near.values())).mean()
-        denoising: dict[str, Tensor] = {}
+        loss, parts, conditioning = signal_losses(model, output, self.captions, config, near_captions)
         if config.denoising_weight and step % config.denoising_steps == 0:
             denoising = denoising_losses(model, output.signals, conditioning, config.denoising_items)
-        if denoising:
-            loss = loss + config.denoising_weight * torch.stack(list(denoising.values())).mean()
-        parts = {"text": output.loss.detach()}
-        parts |= {f"{modality} caption": value.detach() for modality, value in distances.items()}
-        parts |= {f"{modality} near": value.detach() for modality, value in near.items()}
-        parts |= {f"{modality} denoising": value.detach() for modality, value in denoising.items()}
+            if denoising:
+                loss = loss + config.denoising_weight * torch.stack(list(denoising.values())).mean()
+            parts |= {f"{modality} denoising": value.detach() for modality, value in denoising.items()}
         return loss, parts
 
     def measure(self, model: AnyGPT) -> dict[str, float]:

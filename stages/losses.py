@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anygpt.model import AnyGPT, SignalStates
+from anygpt.config import ConfigError
+from anygpt.model import AnyGPT, Output, SignalStates
+from stages.config import TrainingConfig
 
 Distance = Literal["squared", "norm"]
+NearCaptions = Callable[[str], list[str]]
 CACHED = 8192  # caption embeddings, at most
 # Of near captions, in shares of the embeddings' mean square: a background's words are .07 apart.
 TEMPERATURE = 0.02
@@ -29,6 +33,29 @@ def distance(conditioning: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
     if kind == "norm":
         return difference.norm(dim=-1).mean()
     return difference.square().mean() / wanted.float().square().mean()
+
+
+@dataclass(frozen=True)
+class SignalConfig(TrainingConfig):
+    """What a stage that trains signal tokens can be told: the common settings, and
+
+    Attributes:
+        text_weight: of the next-token loss, over text and signal tokens.
+        caption_weight: of the distance to the caption's embedding.
+        caption_distance: how it is measured; see `distance`.
+        near_weight: of telling the caption from near ones; see `near_losses`. 0 leaves it out.
+    """
+
+    text_weight: float = 1.0
+    caption_weight: float = 1.0
+    caption_distance: Distance = "squared"
+    near_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("text_weight", "caption_weight", "near_weight"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
 
 
 class Captions:
@@ -49,21 +76,54 @@ class Captions:
         return result
 
 
+def signal_losses(
+    model: AnyGPT, output: Output, captions: Captions, config: SignalConfig, near: NearCaptions
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """The next-token loss with the distances to captions, weighted; each a mean over modalities.
+
+    Args:
+        near: a caption → captions that mean something else in few words (hard negatives), none where none are known.
+
+    Returns:
+        The loss, its parts by name without gradient, and the conditioning (N, tokens, dim) of each modality's targets.
+    """
+    loss, parts = config.text_weight * output.loss, {"text": output.loss.detach()}
+    conditioning = {
+        modality: model.project(modality, states.hidden, states.embeddings)
+        for modality, states in output.signals.items()
+    }
+    terms = {
+        "caption": (
+            config.caption_weight,
+            caption_distances(model, output.signals, conditioning, captions, config.caption_distance),
+        )
+    }
+    if config.near_weight:
+        terms["near"] = (config.near_weight, near_losses(model, output.signals, conditioning, captions, near))
+    for name, (weight, values) in terms.items():
+        if values:
+            loss = loss + weight * torch.stack(list(values.values())).mean()
+        parts |= {f"{modality} {name}": value.detach() for modality, value in values.items()}
+    return loss, parts, conditioning
+
+
 def caption_distances(
-    model: AnyGPT, signals: dict[str, SignalStates], captions: Captions, kind: Distance
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """For each output modality: the conditioning of all its targets, and its distance to those with a caption."""
-    conditioning: dict[str, Tensor] = {}
+    model: AnyGPT,
+    signals: dict[str, SignalStates],
+    conditioning: dict[str, Tensor],
+    captions: Captions,
+    kind: Distance,
+) -> dict[str, Tensor]:
+    """For each output modality the distance of its targets' conditioning to their captions, where they have one."""
     distances: dict[str, Tensor] = {}
     for modality, states in signals.items():
-        conditioning[modality] = model.project(modality, states.hidden, states.embeddings)
         rows = [row for row, target in enumerate(states.targets) if target.caption is not None]
         if rows:
             wanted = captions(model, modality, [states.targets[row].caption or "" for row in rows])
             distances[modality] = distance(
                 conditioning[modality][rows], wanted.to(conditioning[modality].device), kind
             )
-    return conditioning, distances
+    return distances
 
 
 def near_losses(
@@ -71,28 +131,31 @@ def near_losses(
     signals: dict[str, SignalStates],
     conditioning: dict[str, Tensor],
     captions: Captions,
-    near: Callable[[str], list[str]],
+    near: NearCaptions,
 ) -> dict[str, Tensor]:
     """How hard it is to tell, by distance, the caption meant from near ones: a cross-entropy for each modality.
 
     A mean square hardly notices what moves a caption's embedding little, a background for instance; the decoder does.
-
-    Args:
-        near: a caption → captions that mean something else in few words (hard negatives); none leaves the target out.
     """
     losses: dict[str, Tensor] = {}
-    meant = torch.tensor(0)
     for modality, states in signals.items():
-        each = []
+        rows, compared, counts = [], [], []
         for row, target in enumerate(states.targets):
             others = near(target.caption) if target.caption is not None else []
             if others:
-                wanted = captions(model, modality, [target.caption or "", *others]).to(conditioning[modality])
-                distances = (conditioning[modality][row] - wanted).float().square().mean((1, 2))
-                shares = distances / wanted[0].float().square().mean()
-                each.append(functional.cross_entropy(-shares / TEMPERATURE, meant.to(shares.device)))
-        if each:
-            losses[modality] = torch.stack(each).mean()
+                compared += [target.caption or "", *others]
+                counts.append(1 + len(others))
+                rows += [row] * counts[-1]
+        if not rows:
+            continue
+        wanted = captions(model, modality, compared).to(conditioning[modality]).float()
+        distances = (conditioning[modality][rows].float() - wanted).square().mean((1, 2))
+        scores = (-distances / TEMPERATURE).split(counts)
+        sizes = wanted.square().mean((1, 2)).split(counts)
+        # the first of each is the one meant, and its size the measure of their distances
+        meant = torch.zeros((), dtype=torch.long, device=distances.device)
+        each = [functional.cross_entropy(of / size[0], meant) for of, size in zip(scores, sizes, strict=True)]
+        losses[modality] = torch.stack(each).mean()
     return losses
 
 

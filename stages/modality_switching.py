@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -21,8 +20,7 @@ from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
-from stages.config import TrainingConfig
-from stages.losses import Captions, Distance, caption_distances, near_losses
+from stages.losses import Captions, SignalConfig, signal_losses
 from stages.measures import answers, share
 from stages.stage import Split, Stage, decoders, encoders
 from stages.training import run
@@ -32,24 +30,16 @@ LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 @dataclass(frozen=True)
-class ModalitySwitchingConfig(TrainingConfig):
-    """The settings of stage 3: the common ones, and
+class ModalitySwitchingConfig(SignalConfig):
+    """The settings of stage 3: those of `SignalConfig`, and
 
     Attributes:
         turns: numbers of exchanges; each dialogue has one of them, so one that stands here twice comes twice as often.
-        text_weight: of the next-token loss, over text and signal tokens.
-        caption_weight: of the distance to the caption's embedding.
-        caption_distance: how it is measured; see `stages.losses.distance`.
-        near_weight: of telling the caption from near ones; see `stages.losses.near_losses`. 0 leaves it out.
         lora_rank, lora_alpha, lora_dropout: of the LoRA matrices, where the model has none yet.
         lora_layers: the LLM's layers that get them.
     """
 
     turns: tuple[int, ...] = (1, 1, 2, 3, 5)
-    text_weight: float = 1.0
-    caption_weight: float = 1.0
-    caption_distance: Distance = "squared"
-    near_weight: float = 0.0
     lora_rank: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.0
@@ -62,9 +52,8 @@ class ModalitySwitchingConfig(TrainingConfig):
         for name in ("lora_rank", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("text_weight", "caption_weight", "near_weight", "lora_dropout"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.lora_dropout < 0:
+            raise ConfigError(f"lora_dropout must be at least 0, not {self.lora_dropout}")
 
 
 class ModalitySwitching(Stage[ModalitySwitchingConfig]):
@@ -95,22 +84,8 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
 
     def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Next token in all of the dialogue's answers, and the distance to the captions' embeddings."""
-        config = self.config
-        output = model(batch)
-        conditioning, distances = caption_distances(
-            model, output.signals, self.captions, config.caption_distance
-        )
-        loss = config.text_weight * output.loss
-        if distances:
-            loss = loss + config.caption_weight * torch.stack(list(distances.values())).mean()
-        near: dict[str, Tensor] = {}
-        if config.near_weight:
-            near = near_losses(model, output.signals, conditioning, self.captions, near_captions)
-        if near:
-            loss = loss + config.near_weight * torch.stack(list(near.values())).mean()
-        parts = {"text": output.loss.detach()}
-        parts |= {f"{modality} near": value.detach() for modality, value in near.items()}
-        return loss, parts | {f"{modality} caption": value.detach() for modality, value in distances.items()}
+        loss, parts, _ = signal_losses(model, model(batch), self.captions, self.config, near_captions)
+        return loss, parts
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""

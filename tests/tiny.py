@@ -311,6 +311,28 @@ def text_to_video(work: Path) -> Any:
     )
 
 
+def animate_diff(work: Path) -> Any:
+    from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
+
+    tokenizer = clip_tokenizer(work / "clip")
+    pictures = unet(cross_attention_dim=32)
+    modules = MotionAdapter(
+        block_out_channels=pictures.config["block_out_channels"],
+        motion_layers_per_block=pictures.config["layers_per_block"],
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=8,
+        motion_max_seq_length=16,
+    )
+    return AnimateDiffPipeline(
+        vae=vae(),
+        text_encoder=clip_text_encoder(tokenizer),
+        tokenizer=tokenizer,
+        unet=UNetMotionModel.from_unet2d(pictures, modules),
+        motion_adapter=None,
+        scheduler=zero_snr_scheduler(),
+    )
+
+
 PIPELINES: dict[str, Callable[[Path], Any]] = {
     "stable-diffusion": stable_diffusion,
     "stable-diffusion-xl": stable_diffusion_xl,
@@ -319,6 +341,7 @@ PIPELINES: dict[str, Callable[[Path], Any]] = {
     "audio-ldm": audio_ldm,
     "audio-ldm-hifi-gan": audio_ldm_hifi_gan,
     "text-to-video": text_to_video,
+    "animate-diff": animate_diff,
 }
 
 

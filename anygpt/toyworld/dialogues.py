@@ -726,7 +726,7 @@ STARTS: dict[str, float] = {
     "request_film": 4,
     "request_sound": 2.5,
     "request_thing_sound": 2.5,
-    "request_several": 3,
+    "request_several": 4.5,
     "given_image": 4,
     "given_video": 3.5,
     "given_audio": 3,

@@ -95,7 +95,7 @@ def _image(part: Part, rng: np.random.Generator) -> Image.Image:
 def _video(part: Part, rng: np.random.Generator) -> Video:
     frames, side = (
         int(rng.choice([FRAMES, FRAMES, 2 * FRAMES])),
-        int(rng.choice([32, 32, SIDE])),
+        int(rng.choice([32, SIDE])),
     )
     return Video(_noisy(draw_film(part["scene"], frames, side), rng), FRAME_RATE)
 

@@ -18,7 +18,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from anygpt.toyworld.drawing import FRAME_RATE, coverage, draw_depth, draw_film, draw_picture, draw_thermal
+from anygpt.toyworld.drawing import (
+    FRAME_RATE,
+    at_time,
+    coverage,
+    draw_depth,
+    draw_film,
+    draw_picture,
+    draw_thermal,
+)
 from anygpt.toyworld.foundations.attributes import (
     STILL_PICTURE,
     UNSAID,
@@ -55,7 +63,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     "imu": ("motion",),
 }
 CLIP_HEADS = ("shape", "colour", "size", "background")  # what each clip of a film shows by itself
-SIZES = {"image": 32, "video": 8, "audio": 6, "depth": 12, "thermal": 16, "imu": 2}  # of a batch
+SIZES = {"image": 20, "video": 16, "audio": 4, "depth": 10, "thermal": 20, "imu": 2}  # of a batch
 PATCHES = 8  # a side
 DENSE = {  # classes of each patch
     "patch_filled": 2,
@@ -179,9 +187,13 @@ class Batches:
 
     def video(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng, moving=True)
-        frames = draw_film(scene, int(rng.choice([8, 8, 8, 16])), int(rng.choice([32, 32, 64])))
+        frames = draw_film(scene, int(rng.choice([8, 8, 8, 16])), int(rng.choice([32, 64])))
         film = self.preprocessor.video(Video(_noisy(rng, frames), FRAME_RATE))
-        return film, scene_targets(scene, HEADS["video"]), film_caption(rng, scene)[0]
+        picks = self.preprocessor.video_frame_picks(len(frames), FRAME_RATE)
+        shown = [[silhouette(scene, number / (len(frames) - 1)) for number in clip] for clip in picks]
+        targets = scene_targets(scene, HEADS["video"])
+        targets["silhouette"] = np.stack([np.concatenate(clip, axis=1) for clip in shown])
+        return film, targets, film_caption(rng, scene)[0]
 
     def audio(self, rng: np.random.Generator) -> tuple:
         index = int(rng.integers(len(self.tones)))
@@ -249,12 +261,15 @@ def patch_targets(scene: Scene) -> dict[str, np.ndarray]:
     return {name: values.ravel() for name, values in maps.items()} | {"silhouette": silhouette(scene)}
 
 
-def silhouette(scene: Scene) -> np.ndarray:
-    """Which pixels of each patch belong to a thing, bool (patches, pixels of a patch)."""
+def silhouette(scene: Scene, time: float = 0.5) -> np.ndarray:
+    """Which pixels of each patch belong to a thing at a time of the film, bool (patches, pixels of a patch)."""
     side = 64
     canvas = np.zeros((side, side), bool)
     for thing in scene.things:
-        mask, window = coverage(thing, side)
+        now = at_time(thing, time)
+        if now is None:
+            continue
+        mask, window = coverage(now, side)
         canvas[window] |= mask > 0.5
     size = side // PATCHES
     return canvas.reshape(PATCHES, size, PATCHES, size).swapaxes(1, 2).reshape(PATCHES**2, size**2)
@@ -284,16 +299,22 @@ class Training(nn.Module):
             }
         )
         self.silhouettes = nn.ModuleDict()
-        self.halfway: dict[str, torch.Tensor] = {}  # what SILHOUETTE_BLOCK last gave, (B, tokens, width)
-        for modality in self.dense:
-            trunk: Any = self.model.modality_trunks[VISION.get(modality, modality)]
-            width = self.model.config.embed_dim(VISION.get(modality, modality))
-            self.silhouettes[modality] = nn.Linear(width, (64 // PATCHES) ** 2)
-            trunk.blocks[SILHOUETTE_BLOCK].register_forward_hook(partial(self._keep, modality))
+        self.halfway: dict[
+            str, torch.Tensor
+        ] = {}  # what a trunk's SILHOUETTE_BLOCK last gave, (B, tokens, width)
+        for modality in (*self.dense, "video"):
+            name = VISION.get(modality, modality)
+            pictures = self.model.config.kernel_size[0] if modality == "video" else 1
+            self.silhouettes[modality] = nn.Linear(
+                self.model.config.embed_dim(name), pictures * (64 // PATCHES) ** 2
+            )
+        for name in ("vision", "depth", "thermal"):
+            trunk: Any = self.model.modality_trunks[name]
+            trunk.blocks[SILHOUETTE_BLOCK].register_forward_hook(partial(self._keep, name))
         self.log_temperature = nn.Parameter(torch.tensor(2.0))
 
-    def _keep(self, modality: str, block: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        self.halfway[modality] = output
+    def _keep(self, name: str, block: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self.halfway[name] = output
 
     def loss(self, batch: Batch) -> tuple[torch.Tensor, dict[str, dict[str, float]]]:
         total, right = torch.zeros(()), {}
@@ -318,8 +339,10 @@ class Training(nn.Module):
                     total = total + nn.functional.cross_entropy(
                         layer(projected[:, 1:]).flatten(0, 1), targets[kind].flatten(), ignore_index=UNSAID
                     )
+            if modality in self.silhouettes:
+                seen = self.silhouettes[modality](self.halfway[name][:, 1:])
                 total = total + 4 * nn.functional.binary_cross_entropy_with_logits(
-                    self.silhouettes[modality](self.halfway[modality][:, 1:]), targets["silhouette"].float()
+                    seen, targets["silhouette"].view_as(seen).float()
                 )
             logits = (
                 nn.functional.normalize(clips.mean(1), dim=-1)
