@@ -3,6 +3,7 @@
 config.json          what the model is made of (anygpt.config)
 model.safetensors    the trained modules: adapters.*, cross_attention.*, projections.*, signals.*
 lora/                a PEFT adapter folder, where there is one
+familiarity.safetensors  what the media that it knows look like to its encoders, where that is told (anygpt.familiarity)
 llm/, …              frozen parts in hub-style folders; they may also lie elsewhere, or on the hub
 """
 
@@ -127,7 +128,7 @@ def save(model: AnyGPT, folder: Path, dtype: torch.dtype | None, frozen: bool) -
 
     folder.mkdir(parents=True, exist_ok=True)
     config = _with_names(model, folder, copy=frozen)
-    with _replacing(folder / WEIGHTS) as path:
+    with replacing(folder / WEIGHTS) as path:
         save_file(stored(trained_weights(model)), path, metadata={"format": "pt"})
     if model.has_lora:
         from peft import get_peft_model_state_dict
@@ -135,13 +136,15 @@ def save(model: AnyGPT, folder: Path, dtype: torch.dtype | None, frozen: bool) -
         config = replace(config, lora=LoraConfig())
         lora = folder / LoraConfig().path
         lora.mkdir(exist_ok=True)
-        with _replacing(lora / "adapter_model.safetensors") as path:
+        with replacing(lora / "adapter_model.safetensors") as path:
             # "auto" would ask the hub whether the LLM's embeddings have grown; they never do
             weights = get_peft_model_state_dict(model.llm, save_embedding_layers=False)
             save_file(stored(weights), path, metadata={"format": "pt"})
         settings = model.llm.peft_config["default"].to_dict()
         settings.update(base_model_name_or_path=config.llm, inference_mode=True)
         _write_json(lora / "adapter_config.json", settings)
+    if model.familiarity is not None:
+        model.familiarity.save(folder)
     _write_json(folder / "config.json", config.to_dict())
 
 
@@ -253,7 +256,7 @@ def _with_names(model: AnyGPT, folder: Path, copy: bool) -> AnyGPTConfig:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -264,6 +267,6 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         # PEFT has sets among its settings
         temporary.write_text(json.dumps(values, indent=2, default=sorted) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from anygpt.familiarity import refusal
 from anygpt.media import SUFFIXES, write
 from anygpt.messages import Conversation, Message, MessageError, Part, is_batch, normalise
 from anygpt.options import Options
@@ -158,12 +159,18 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             raise MessageError(f"conversation {index}: {error}") from error
     waiting: dict[str, list[tuple[Reply, Part, int, Run]]] = {}
     started = time.perf_counter()
-    for row, item in think(model, prompts, options):
+    refusals = [_refusal(model, prompt) for prompt in prompts]
+    for reply, refused in zip(replies, refusals, strict=True):
+        if refused:
+            reply._add_text(refused)
+    open_rows = [row for row, refused in enumerate(refusals) if not refused]
+    for place, item in think(model, [prompts[row] for row in open_rows], options) if open_rows else ():
+        reply = replies[open_rows[place]]
         if isinstance(item, str):
-            replies[row]._add_text(item)
+            reply._add_text(item)
         else:
-            part, _, seed = replies[row]._add_medium(item.modality)
-            waiting.setdefault(item.modality, []).append((replies[row], part, seed, item))
+            part, _, seed = reply._add_medium(item.modality)
+            waiting.setdefault(item.modality, []).append((reply, part, seed, item))
     for reply in replies:
         reply._spend("text", (time.perf_counter() - started) / len(replies))
     for modality, jobs in waiting.items():
@@ -202,9 +209,21 @@ def _read(model: AnyGPT, conversation: Conversation, reply: Reply) -> Prompt:
     return prompt
 
 
+def _refusal(model: AnyGPT, prompt: Prompt) -> str:
+    """What to answer instead of anything else to a last message with media of an unknown kind; nothing where all is known."""
+    unknown = model.unfamiliar(prompt.media[len(prompt.media) - prompt.latest :])
+    return refusal(unknown) if unknown else ""
+
+
 def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
     """Answer one prompt; a medium is made as soon as its run is complete, before text goes on."""
     started = time.perf_counter()
+    if refused := _refusal(model, prompt):
+        reply._add_text(refused)
+        reply._spend("text", time.perf_counter() - started)
+        yield TextDelta(refused)
+        yield Done(reply)
+        return
     for _, item in think(model, [prompt], options, memory):
         reply._spend("text", time.perf_counter() - started)
         if isinstance(item, str):

@@ -20,6 +20,7 @@ from anygpt.attention import block_ids, check_maskable, media_mask
 from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
+from anygpt.familiarity import Familiarity
 from anygpt.frozen import fingerprint, load_llm
 from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
 from anygpt.projections import build_projection
@@ -121,6 +122,7 @@ class AnyGPT(nn.Module):
                 for m, entry in self.config.outputs.items()
             }
         )
+        self.familiarity: Familiarity | None = None
         self.stops = self._stop_tokens()
         self.processor = Processor(tokenizer, self.config, self.signals.ids, self.stops, self.encoder)
         self.eval()
@@ -163,6 +165,7 @@ class AnyGPT(nn.Module):
         config = read_config(root)
         model = cls.from_config(config, root, device=device, dtype=dtype)
         checkpoint.load_trained(model, root)
+        model.familiarity = Familiarity.load(root)
         if config.lora:
             from peft import PeftModel
 
@@ -219,6 +222,19 @@ class AnyGPT(nn.Module):
             features = run(modality, torch.stack([item.tensor for item in items]).to(self.device))
             for item, value in zip(items, features, strict=True):
                 item.features = value
+
+    @torch.no_grad()
+    def unfamiliar(self, media: Sequence[Medium]) -> list[str]:
+        """The modalities of the media that are not of the world the model was trained on, as far as it can tell."""
+        if self.familiarity is None:
+            return []
+        return [
+            medium.modality
+            for medium in media
+            if not self.familiarity.knows(
+                self.encoder(medium.modality), medium.modality, medium.tensor.to(self.device)
+            )
+        ]
 
     # ── adapt ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -84,12 +84,14 @@ class Prompt:
         media: the input media, in order.
         labels: as long as `ids`: the assistant's content with the stop token after it, `IGNORE` elsewhere.
         targets: the assistant's media, in order.
+        latest: how many of the input media came with the last message.
     """
 
     ids: list[int] = field(default_factory=list)
     media: list[Medium] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+    latest: int = 0
 
 
 @dataclass
@@ -153,6 +155,7 @@ class Processor:
             else:
                 self._add_medium(prompt, part)
         self._add_text(prompt, stretch, training)
+        prompt.latest = sum(part["type"] != "text" for part in conversation[-1]["content"])
         return prompt
 
     def _render(self, conversation: Conversation, training: bool) -> list[_Segment | tuple[str, Part]]:
