@@ -85,10 +85,13 @@ def publish(folder: Path) -> dict[str, Published]:
     (folder / "refs" / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
     write_json(
         folder / "refs" / "instances.json",
-        {"images": coco["images"], "annotations": [{"id": 7, "image_id": 42, "bbox": [20.0, 10.0, 60.0, 80.0]}]},
+        {
+            "images": coco["images"],
+            "annotations": [{"id": 7, "image_id": 42, "bbox": [20.0, 10.0, 60.0, 80.0]}],
+        },
     )
     (folder / "cc3m.tsv").write_text(
-        "caption\turl\na kite, \"red\tand\thttps://x/1\na sea\thttps://x/2\n".replace("\tand", " and")
+        'caption\turl\na kite, "red\tand\thttps://x/1\na sea\thttps://x/2\n'.replace("\tand", " and")
     )
     (folder / "webvid.csv").write_text(
         'videoid,contentUrl,duration,page_dir,name\n1001,https://x,PT00H00M08S,001_050,"Waves, at dusk\r\n(full hd)"\n'

@@ -44,7 +44,10 @@ def test_all_forms_of_nextgpt(published: dict[str, Published]) -> None:
     ]
     reader = open_source(published["nextgpt present"].source)
     # what is made goes without its file where its caption is enough
-    assert told(reader.example(0, outputs=False)) == ["user: paint a boat", "assistant: Sure. [image -: a boat]"]
+    assert told(reader.example(0, outputs=False)) == [
+        "user: paint a boat",
+        "assistant: Sure. [image -: a boat]",
+    ]
 
 
 def test_places_and_answers_of_the_other_formats(published: dict[str, Published]) -> None:
@@ -67,7 +70,10 @@ def test_a_medium_with_a_caption_is_described_or_made(published: dict[str, Publi
     described = open_source(Source("nextgpt", source.path, source.media))
     assert told(described.example(0)) == ["user: [audio 7.wav] Describe the sound.", "assistant: rain"]
     made = open_source(Source("nextgpt", source.path, source.media), "make")
-    assert told(made.example(1)) == ["user: Make a film of waves", "assistant: Here is the film. [video 7.mp4: waves]"]
+    assert told(made.example(1)) == [
+        "user: Make a film of waves",
+        "assistant: Here is the film. [video 7.mp4: waves]",
+    ]
     both = open_source(Source("nextgpt", source.path, source.media, task="both"), "make")
     assert [len(both.example(row)[1]["content"]) for row in range(2)] == [1, 2]
     assert len(open_source(Source("nextgpt", source.path, source.media, limit=1))) == 1
@@ -85,7 +91,12 @@ def test_nextgpts_own_sample_rows_are_read_or_reported(name: str, ending: str) -
     assert len(reader) == 20
     read = 0
     for row in range(20):
-        [file] = {part["path"][0] for m in reader.read(row) for part in m["content"] if isinstance(part, dict) and "path" in part}
+        [file] = {
+            part["path"][0]
+            for m in reader.read(row)
+            for part in m["content"]
+            if isinstance(part, dict) and "path" in part
+        }
         if file in there:
             assert len(open_all(reader.example(row))) == 2
             read += 1
