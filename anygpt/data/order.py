@@ -36,7 +36,8 @@ def _mixed(value: int) -> int:
     return value ^ value >> 31
 
 
-def shares(weights: tuple[float, ...]) -> list[int]:
+@lru_cache(maxsize=16)
+def shares(weights: tuple[float, ...]) -> tuple[int, ...]:
     """How many of a block's examples each source has, by largest remainders, and one at least."""
     quotas = np.array(weights) / sum(weights) * BLOCK
     counts = np.maximum(np.floor(quotas), 1).astype(int)
@@ -46,7 +47,7 @@ def shares(weights: tuple[float, ...]) -> list[int]:
             counts[by_remainder[:short]] += 1
         else:
             counts[int(counts.argmax())] += short
-    return counts.tolist()
+    return tuple(counts.tolist())
 
 
 @lru_cache(maxsize=4)

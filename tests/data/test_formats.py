@@ -98,7 +98,9 @@ def test_nextgpts_own_sample_rows_are_read_or_reported(name: str, ending: str) -
             if isinstance(part, dict) and "path" in part
         }
         if file in there:
-            assert len(open_all(reader.example(row))) == 2
+            conversation = reader.example(row)
+            # each file is opened once in these nine tests: films take long
+            assert len(conversation if ending else open_all(conversation)) == 2
             read += 1
         else:
             with pytest.raises(BadItem, match=f"{file} does not exist") as caught:
