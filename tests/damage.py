@@ -55,15 +55,16 @@ def _sound(make: Callable[[Path], Any]) -> Callable[[Path], Row]:
 
 
 def _link(path: Path) -> None:
-    outside = path.parent.parent / "outside.png"
+    outside = path.parents[2] / "outside.png"
     picture(outside)
     path.symlink_to(outside)
 
 
 def _outside(name: str) -> Callable[[Path], Row]:
     def row(folder: Path) -> Row:
-        picture(folder.parent / "outside.png")
-        return question("image", name.format(folder.parent))
+        place = folder.parents[1]  # outside, also where the folder is one of a corpus's
+        picture(place / "outside.png")
+        return question("image", name.format(place))
 
     return row
 

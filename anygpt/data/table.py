@@ -57,7 +57,10 @@ class Table:
         if layout == "csv":
             if not len(self._spans):
                 raise DataError(f"{path} has no line with the names of its columns")
-            self._header = self._cells(self._bytes(0).decode("utf-8", "replace"))
+            try:
+                self._header = self._cells(self._bytes(0).decode("utf-8", "replace"))
+            except BadItem as error:
+                raise DataError(f"{path}: the line with the names of its columns {error}") from error
 
     def __reduce__(self) -> Any:
         return Table, (self.path, self.layout, self.inside)

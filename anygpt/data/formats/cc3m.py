@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -35,8 +36,11 @@ class CC3M(Reader):
                 raise DataError(f"{path} holds no pictures ({', '.join(ENDINGS)})")
         else:
             self.table = Table(path, "tsv")
-            # img2dataset wants a first line with names; Google's file has none
-            self.header = self.table[0][:2] == ["caption", "url"]
+            self.header = False
+            with suppress(
+                BadItem, IndexError
+            ):  # img2dataset wants a first line with names; Google's file has none
+                self.header = self.table[0][:2] == ["caption", "url"]
 
     def rows(self) -> int:
         return len(self.pictures) if self.table is None else len(self.table) - self.header
