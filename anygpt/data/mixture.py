@@ -132,9 +132,7 @@ class Mixture(Dataset[Conversation]):
             share, row = self._origin(index, attempt)
             try:
                 return use(self._read(share, row)), attempt + 1, skips
-            except BadItem as error:
-                skips.append(Skip(share.name, row, error.reason, str(error)))
-            except MediaError as error:
+            except (BadItem, MediaError) as error:
                 skips.append(Skip(share.name, row, error.reason, str(error)))
             except MessageError as error:  # a modality that the model lacks, or its template refuses
                 skips.append(Skip(share.name, row, "not for this model", str(error)))

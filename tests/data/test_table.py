@@ -27,15 +27,14 @@ print(time.monotonic() - start, time.process_time(), resource.getrusage(resource
 @pytest.mark.slow
 def test_a_million_rows_open_in_two_seconds_and_300_mb(tmp_path: Path) -> None:
     path = tmp_path / "million.json"
+    row = json.dumps(
+        {
+            "id": "N",
+            "conversations": [{"from": "human", "value": "what?"}, {"from": "gpt", "value": "number N, [x]"}],
+        }
+    )
     with path.open("w") as file:
-        file.write("[\\n".replace("\\n", "\n"))
-        for i in range(1_000_000):
-            turns = [
-                {"from": "human", "value": f"what is {i}?"},
-                {"from": "gpt", "value": f"number {i}, [x]"},
-            ]
-            file.write(json.dumps({"id": str(i), "conversations": turns}) + ("" if i == 999_999 else ",\n"))
-        file.write("\n]\n")
+        file.write("[\n" + ",\n".join(row.replace("N", str(i)) for i in range(1_000_000)) + "\n]\n")
     assert len(Table(path)) == 1_000_000  # and the index is made
     done = subprocess.run(
         [sys.executable, "-c", OPENING, str(path)],
