@@ -59,7 +59,12 @@ class _Step(nn.Module):
         self.stage, self.model = stage, model
 
     def forward(self, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.stage.loss(self.model, batch, step)
+        loss, parts = self.stage.loss(self.model, batch, step)
+        if (
+            not loss.requires_grad
+        ):  # nothing that trains had a part in it, as in stage 1 where a batch is text alone
+            loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
+        return loss, parts
 
 
 def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
