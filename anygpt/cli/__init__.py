@@ -26,8 +26,8 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Run one of the three training stages; options are the stage's own.")
 app.add_typer(train, name="train")
-data = typer.Typer(help="Read other people's data: into our own form, or into a report.")
-app.add_typer(data, name="data")
+data_app = typer.Typer(help="Read other people's data: into our own form, or into a report.")
+app.add_typer(data_app, name="data")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
@@ -77,7 +77,7 @@ def start_train(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@data.callback(invoke_without_command=True)
+@data_app.callback(invoke_without_command=True)
 def start_data(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -196,7 +196,7 @@ DataLimit = Annotated[int | None, typer.Option(min=1, help="The first so many ro
 DataTask = Annotated[str, typer.Option(help="Captioned media: describe, make, or both by turns.")]
 
 
-@data.command("convert")
+@data_app.command("convert")
 def convert_data(
     format: DataFormat,
     path: DataPath,
@@ -215,7 +215,7 @@ def convert_data(
     convert_data(_source(format, path, media, annotations, limit, task), output, max_skipped)
 
 
-@data.command("check")
+@data_app.command("check")
 def check_data(
     format: DataFormat,
     path: DataPath,
