@@ -42,7 +42,16 @@ IMU_COLUMNS = ("ax", "ay", "az", "gx", "gy", "gz")
 
 
 class MediaError(ValueError):
-    """A medium that cannot be used; the message is one line for the person who brought it."""
+    """A medium that cannot be used; the message is one line for the person who brought it.
+
+    Attributes:
+        reason: the same in one or two words: "missing", "empty", "wrong type" (another kind of file, or of numbers in it),
+            "wrong size" (too small, too large, too short), "truncated" or "damaged".
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +70,9 @@ class Audio:
             raise MediaError(f"a sound's rate must be {low} to {high} Hz, not {self.rate}")
         if samples.shape[1] < MIN_AUDIO_SECONDS * self.rate:
             seconds = samples.shape[1] / self.rate
-            raise MediaError(f"the sound lasts {seconds:.3g} s; it must last {MIN_AUDIO_SECONDS} s at least")
+            raise MediaError(
+                f"the sound lasts {seconds:.3g} s; it must last {MIN_AUDIO_SECONDS} s at least", "wrong size"
+            )
         object.__setattr__(self, "samples", samples.clip(-1, 1))
 
 
@@ -91,7 +102,9 @@ class Imu:
     def __post_init__(self) -> None:
         samples = _finite_floats(self.samples, "an IMU signal")
         if samples.ndim != 2 or samples.shape[0] != 6 or samples.shape[1] < 2:
-            raise MediaError(f"an IMU signal must have the shape (6, samples), not {samples.shape}")
+            raise MediaError(
+                f"an IMU signal must have the shape (6, samples), not {samples.shape}", "wrong type"
+            )
         if not (math.isfinite(self.rate) and self.rate > 0):
             raise MediaError(f"an IMU signal's rate must be more than 0 Hz, not {self.rate}")
         object.__setattr__(self, "samples", samples)
@@ -113,24 +126,28 @@ def _finite_floats(values: Any, what: str) -> np.ndarray:
 
 def _check_size(what: str, width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
-        raise MediaError(f"{what} is {width}x{height} pixels; each side must have {MIN_SIDE} at least")
+        raise MediaError(
+            f"{what} is {width}x{height} pixels; each side must have {MIN_SIDE} at least", "wrong size"
+        )
     if width * height > MAX_PIXELS:
         megapixels = width * height / 1e6
         raise MediaError(
-            f"{what} has {megapixels:.0f} megapixels ({width}x{height}); {MAX_PIXELS // 10**6} is the most"
+            f"{what} has {megapixels:.0f} megapixels ({width}x{height}); {MAX_PIXELS // 10**6} is the most",
+            "wrong size",
         )
 
 
 def _check_map(values: Any, what: str, low: float, high: float, unit: str) -> np.ndarray:
     shape = np.shape(values)
     if len(shape) != 2:
-        raise MediaError(f"{what} must have the shape (H, W), not {shape}")
+        raise MediaError(f"{what} must have the shape (H, W), not {shape}", "wrong type")
     _check_size(what, shape[1], shape[0])
     array = _finite_floats(values, what)
     if array.min() < low or array.max() > high:
         raise MediaError(
             f"{what} must lie in {low:g} to {high:g} {unit}; it has {array.min():g} to {array.max():g}, "
-            "perhaps another unit"
+            "perhaps another unit",
+            "wrong type",
         )
     return array
 
@@ -206,7 +223,7 @@ def _open_picture(path: Path) -> Image.Image:
             image = Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"))
         except Image.DecompressionBombError:
             raise MediaError(
-                f"the picture has more than {MAX_PIXELS // 10**6} megapixels, the most"
+                f"the picture has more than {MAX_PIXELS // 10**6} megapixels, the most", "wrong size"
             ) from None
     _check_size("the picture", *image.size)  # from the header: nothing is decoded yet
     image.load()
@@ -240,7 +257,7 @@ def read_video(path: Path) -> Video:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise MediaError("has sound but no picture")
+                raise MediaError("has sound but no picture", "wrong type")
             stream = container.streams.video[0]
             _check_size("the film's frame", stream.codec_context.width, stream.codec_context.height)
             rate = float(stream.average_rate or stream.guessed_rate or 0)
@@ -261,7 +278,7 @@ def read_video(path: Path) -> Video:
     if not frames:
         raise MediaError("has no frames")
     if len({frame.shape for frame in frames}) > 1:
-        raise MediaError("changes its size midway")
+        raise MediaError("changes its size midway", "wrong size")
     return Video(np.stack(frames), rate / every)
 
 
@@ -270,7 +287,7 @@ def _read_map(path: Path, what: str, from_png: Callable[[np.ndarray], np.ndarray
         return _read_npy(path)
     image = _open_picture(path)
     if not image.mode.startswith("I"):
-        raise MediaError(f"has 8 bits in {image.mode} channels; wanted is {WANTED[what]}")
+        raise MediaError(f"has 8 bits in {image.mode} channels; wanted is {WANTED[what]}", "wrong type")
     return from_png(np.asarray(image).astype(np.float32))
 
 
@@ -279,7 +296,7 @@ def _read_npy(path: Path) -> np.ndarray:
         path, mmap_mode="r", allow_pickle=False
     )  # its shape is checked before its numbers are read
     if array.size > MAX_PIXELS:
-        raise MediaError(f"has {array.size} numbers; {MAX_PIXELS} is the most")
+        raise MediaError(f"has {array.size} numbers; {MAX_PIXELS} is the most", "wrong size")
     return array
 
 
@@ -298,7 +315,7 @@ def read_imu(path: Path) -> Imu:
     if kinds.kind_of_file(path) == kinds.NUMPY:
         return Imu(_read_npy(path))
     if path.stat().st_size > MAX_TABLE_BYTES:
-        raise MediaError(f"is larger than {MAX_TABLE_BYTES // 2**20} MiB, the most for a CSV")
+        raise MediaError(f"is larger than {MAX_TABLE_BYTES // 2**20} MiB, the most for a CSV", "wrong size")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         names = [name.strip().lower() for name in next(rows, [])]
@@ -359,20 +376,23 @@ def read(modality: str, path: str | Path) -> Any:
     path = Path(path)
     try:
         if not path.is_file():
-            raise MediaError("is a folder" if path.is_dir() else "does not exist")
+            if path.is_dir():
+                raise MediaError("is a folder", "wrong type")
+            raise MediaError("does not exist", "missing")
         if path.stat().st_size == 0:
-            raise MediaError("is empty")
+            raise MediaError("is empty", "empty")
         kind = kinds.kind_of_file(path)
         if kind not in ACCEPTED[modality]:
-            raise MediaError(f"is {kind}; wanted is {WANTED[modality]}")
+            raise MediaError(f"is {kind}; wanted is {WANTED[modality]}", "wrong type")
         return READERS[modality](path)
     except MediaError as error:
-        raise MediaError(f"{modality} file {path}: {error}") from None
+        raise MediaError(f"{modality} file {path}: {error}", error.reason) from None
     except MemoryError:
         raise
     except Exception as error:  # decoders meet damage with exceptions of every kind
         problem = str(error).partition("\n")[0] or type(error).__name__
-        raise MediaError(f"{modality} file {path}: is damaged ({problem})") from error
+        reason = "truncated" if "truncated" in problem else "damaged"  # as PIL says it
+        raise MediaError(f"{modality} file {path}: is damaged ({problem})", reason) from error
 
 
 def load(modality: str, media: Any) -> Any:
@@ -387,4 +407,4 @@ def load(modality: str, media: Any) -> Any:
     try:
         return CHECKS[modality](media)
     except MediaError as error:
-        raise MediaError(f"{modality}: {error}") from None
+        raise MediaError(f"{modality}: {error}", error.reason) from None

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from anygpt.config import ConfigError, unknown
+from anygpt.data.source import Source
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class TrainingConfig:
         output: the folder for the result, its log, report and checkpoints.
         steps: how many steps of the optimiser.
         parts: with a preset, the folder that its relative names of frozen parts start from.
+        data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
+        max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         batch_size: examples in a step, in each process.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
@@ -45,6 +48,8 @@ class TrainingConfig:
     output: str
     steps: int
     parts: str | None = None
+    data: tuple[Source, ...] | None = None
+    max_skipped: float = 0.01
     batch_size: int = 32
     examples: int | None = None
     learning_rate: float = 1e-3
@@ -82,11 +87,16 @@ class TrainingConfig:
                 raise ConfigError(f"the learning rate {name!r} must be above 0, not {rate}")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
+        if not 0 <= self.max_skipped <= 1:
+            raise ConfigError(f"max_skipped is a share, from 0 to 1, not {self.max_skipped}")
+        if self.data is not None and not self.data:
+            raise ConfigError("data names no source; leave it out for the toy world")
         if self.max_grad_norm <= 0:
             raise ConfigError(f"max_grad_norm must be above 0, not {self.max_grad_norm}")
 
 
 Config = TypeVar("Config", bound=TrainingConfig)
+Settings = TypeVar("Settings")  # any dataclass of settings
 
 
 def read_config(kind: type[Config], path: str | Path, changes: Sequence[str] = ()) -> Config:
@@ -130,12 +140,12 @@ def _load(path: Path) -> dict[str, Any]:
     return values
 
 
-def _build(kind: type[Config], values: dict[str, Any]) -> Config:
+def _build(kind: type[Settings], values: dict[str, Any]) -> Settings:
     annotations = typing.get_type_hints(kind)
     for key in values:
         if key not in annotations:
             raise ConfigError(unknown("key", key, annotations))
-    for item in dataclasses.fields(kind):
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # a dataclass
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if required and item.name not in values:
             raise ConfigError(f"the key {item.name!r} is missing")
@@ -145,8 +155,15 @@ def _build(kind: type[Config], values: dict[str, Any]) -> Config:
 def _convert(kind: Any, value: Any, where: str) -> Any:
     """`value` as the annotation says; YAML reads 1e-3 as text, and whole numbers will do for others."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # "X | None"
+    if origin is types.UnionType or origin is typing.Union:  # "X | None"
         return None if value is None else _convert(inner[0], value, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected keys and values, got {value!r}")
+        try:
+            return _build(kind, value)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
     if origin is typing.Literal:
         if value not in inner:
             raise ConfigError(f"{where}: {unknown('value', value, inner)}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from anygpt.config import ConfigError
+from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
@@ -24,7 +25,7 @@ from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
 from stages.losses import Captions, SignalConfig, denoising_losses, signal_losses
 from stages.measures import answers, share
-from stages.stage import Split, Stage, decoders
+from stages.stage import Stage, decoders
 from stages.training import run
 
 DRAWN = 0.5  # share of the examples with their media, for the denoising loss
@@ -60,12 +61,14 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
     name = "decoder-alignment"
     settings = DecoderAlignmentConfig
     trains = ("signals", "signal_head", "projections")
+    task = "make"
 
     def __init__(self, config: DecoderAlignmentConfig) -> None:
         super().__init__(config)
         self.captions = Captions()
+        self.outputs = config.denoising_weight > 0
 
-    def examples(self, split: Split) -> Dataset[Conversation]:
+    def toy_world(self, split: Split) -> Dataset[Conversation]:
         # Some answers without media, or signal tokens would be learned to follow every sentence.
         starts = {name: weight for name, weight in STARTS.items() if name.startswith("request_")}
         starts |= {name: STARTS[name] for name in ("plain", "outside", "knowledge")}
@@ -92,7 +95,9 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of answers with the right set of media; the distances to captions are among the losses."""
         return {
-            "right media": share([answer.right_media for answer in answers(model, self.examples("measured"))])
+            "right media": share(
+                [answer.right_media for answer in answers(model, self.examples("measured"), self.skipped)]
+            )
         }
 
 

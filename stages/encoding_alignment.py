@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
@@ -18,7 +19,7 @@ from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.source import ToyWorld
 from stages.config import TrainingConfig
 from stages.measures import answers, share
-from stages.stage import Split, Stage, encoders
+from stages.stage import Stage, encoders
 from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 101, "validation": 102, "measured": 103}
@@ -29,8 +30,9 @@ class EncodingAlignment(Stage[TrainingConfig]):
 
     name = "encoding-alignment"
     trains = ("adapters",)
+    task = "describe"
 
-    def examples(self, split: Split) -> Dataset[Conversation]:
+    def toy_world(self, split: Split) -> Dataset[Conversation]:
         starts = {name: weight for name, weight in STARTS.items() if name.startswith("given_")}
         return ToyWorld(self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts)
 
@@ -44,8 +46,10 @@ class EncodingAlignment(Stage[TrainingConfig]):
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of answers that are right word for word: of all, and of those about each modality."""
         right: dict[str, list[bool]] = {}
-        for answer in answers(model, self.examples("measured")):
-            given = next(part["type"] for part in answer.question["content"] if part["type"] != "text")
+        for answer in answers(model, self.examples("measured"), self.skipped):
+            given = next(
+                (part["type"] for part in answer.question["content"] if part["type"] != "text"), "text"
+            )
             for name in ("right answers", f"right about {given}"):
                 right.setdefault(name, []).append(answer.right_text)
         return {name: share(right[name]) for name in sorted(right)}

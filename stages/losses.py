@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from anygpt.config import ConfigError
 from anygpt.model import AnyGPT, Output, SignalStates
+from encoders.media import Audio
+from encoders.resampling import resample
 from stages.config import TrainingConfig
 
 Distance = Literal["squared", "norm"]
@@ -167,11 +169,14 @@ def denoising_losses(
     for modality, states in signals.items():
         rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
         if rows:
-            media = [_bare(states.targets[row].medium) for row in rows]
-            losses[modality] = model.decoder(modality).denoising_loss(conditioning[modality][rows], media)
+            decoder = model.decoder(modality)
+            media = [_bare(states.targets[row].medium, decoder.rate) for row in rows]
+            losses[modality] = decoder.denoising_loss(conditioning[modality][rows], media)
     return losses
 
 
-def _bare(medium: Any) -> Any:
-    """A medium of `encoders.media` as decoders take it: a sound's samples, a film's frames, a picture as it is."""
-    return getattr(medium, "samples", getattr(medium, "frames", medium))
+def _bare(medium: Any, rate: float | None) -> Any:
+    """A medium of `encoders.media` as decoders take it: a sound's samples at `rate` Hz, a film's frames, a picture as it is."""
+    if isinstance(medium, Audio) and rate is not None:
+        return resample(torch.from_numpy(medium.samples), medium.rate, int(rate)).numpy()
+    return getattr(medium, "frames", medium)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch.utils.data import Dataset
 
+from anygpt.data.skipped import Skipped
 from anygpt.messages import Conversation, Message
 from anygpt.model import AnyGPT
 from anygpt.options import Options
@@ -38,9 +39,11 @@ class Answer:
         )
 
 
-def answers(model: AnyGPT, examples: Dataset[Conversation], *, batch_size: int = 32) -> list[Answer]:
-    """The model's greedy answers to the examples' last messages."""
-    questions = sorted(questions_of(examples, model.processor), key=lambda entry: len(entry[0].ids))
+def answers(
+    model: AnyGPT, examples: Dataset[Conversation], skipped: Skipped | None = None, *, batch_size: int = 32
+) -> list[Answer]:
+    """The model's greedy answers to the examples' last messages; see `questions_of`."""
+    questions = sorted(questions_of(examples, model.processor, skipped), key=lambda entry: len(entry[0].ids))
     found: list[Answer] = []
     for first in range(0, len(questions), batch_size):
         batch = questions[first : first + batch_size]

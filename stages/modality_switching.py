@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from anygpt.config import ConfigError
+from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
@@ -22,7 +23,7 @@ from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
 from stages.losses import Captions, SignalConfig, signal_losses
 from stages.measures import answers, share
-from stages.stage import Split, Stage, decoders, encoders
+from stages.stage import Stage, decoders, encoders
 from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 301, "validation": 302, "measured": 303}
@@ -62,6 +63,7 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
     name = "modality-switching"
     settings = ModalitySwitchingConfig
     trains = ("adapters", "signals", "signal_head", "projections", "lora")
+    task = "both"
 
     def __init__(self, config: ModalitySwitchingConfig) -> None:
         super().__init__(config)
@@ -73,7 +75,7 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
             model.add_lora(config.lora_rank, config.lora_alpha, list(config.lora_layers), config.lora_dropout)
         return super().prepare(model)
 
-    def examples(self, split: Split) -> Dataset[Conversation]:
+    def toy_world(self, split: Split) -> Dataset[Conversation]:
         config = self.config
         return ToyWorld(
             self.size(split), SEEDS[split] + 1000 * config.seed, starts=STARTS, turns=config.turns
@@ -89,7 +91,7 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""
-        given = answers(model, self.examples("measured"))
+        given = answers(model, self.examples("measured"), self.skipped)
         return {
             "right media": share([answer.right_media for answer in given]),
             "right answers": share([answer.right_text for answer in given]),

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Generic, Literal, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from anygpt.config import ConfigError, unknown
+from anygpt.data.mixture import Mixture, Split
+from anygpt.data.skipped import SKIPPED, Skipped
+from anygpt.data.source import Task
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from stages.config import TrainingConfig
 
-Split = Literal["training", "validation", "measured"]
 Settings = TypeVar("Settings", bound=TrainingConfig)
 
 
@@ -29,11 +33,15 @@ class Stage(ABC, Generic[Settings]):
         name: as on the command line.
         settings: the dataclass of the stage's configuration.
         trains: which of `AnyGPT.trainable_parts` train; all other parts stay as they are.
+        task: what becomes of a medium with a caption in a person's data.
+        outputs: whether it learns from the media that the assistant answers with, and not from their captions alone.
     """
 
     name: ClassVar[str]
     settings: ClassVar[type[TrainingConfig]] = TrainingConfig
     trains: ClassVar[tuple[str, ...]]
+    task: ClassVar[Task] = "describe"
+    outputs: bool = False
 
     def __init__(self, config: Settings) -> None:
         self.config = config
@@ -61,9 +69,31 @@ class Stage(ABC, Generic[Settings]):
         kept = {name: part for name, part in model.trainable_parts().items() if name not in self.trains}
         return {"llm": model.llm, **kept}
 
-    @abstractmethod
     def examples(self, split: Split) -> Dataset[Conversation]:
-        """Conversations that end with the assistant's answer; the three splits share none."""
+        """Conversations that end with the assistant's answer, from the data or the toy world; the splits share none."""
+        config = self.config
+        if config.data is None:
+            return self.toy_world(split)
+        return Mixture(
+            config.data,
+            split,
+            size=self.size(split),
+            seed=config.seed,
+            validation=config.validation_examples,
+            measured=config.measured_examples,
+            task=self.task,
+            outputs=self.outputs,
+        )
+
+    @cached_property
+    def skipped(self) -> Skipped:
+        """The data's items that this process leaves out."""
+        path = Path(self.config.output) / SKIPPED
+        return Skipped(path, self.config.max_skipped, self.size("training"))
+
+    @abstractmethod
+    def toy_world(self, split: Split) -> Dataset[Conversation]:
+        """The stage's conversations where no data are given."""
 
     @abstractmethod
     def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:

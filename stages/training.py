@@ -59,7 +59,12 @@ class _Step(nn.Module):
         self.stage, self.model = stage, model
 
     def forward(self, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.stage.loss(self.model, batch, step)
+        loss, parts = self.stage.loss(self.model, batch, step)
+        if (
+            not loss.requires_grad
+        ):  # nothing that trains had a part in it, as in stage 1 where a batch is text alone
+            loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
+        return loss, parts
 
 
 def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
@@ -90,11 +95,25 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
     )
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     frozen = {name: fingerprint(part) for name, part in stage.frozen(model).items()}
-    validation = prompts_of(stage.examples("validation"), model.processor, config.batch_size)
+    longest = _longest(model, config)
+    validation = prompts_of(
+        stage.examples("validation"), model.processor, config.batch_size, longest, stage.skipped
+    )
     if found:
         state = checkpoints.load(found, trained, optimizer)
+        stage.skipped.read, stage.skipped.left_out = (
+            state.get("items read", 0),
+            state.get("items left out", 0),
+        )
     else:
-        state = {"step": 0, "seconds": 0.0, "skipped": 0, "before": _figures(stage, model, validation)}
+        state = {
+            "step": 0,
+            "seconds": 0.0,
+            "skipped": 0,
+            "items read": 0,
+            "items left out": 0,
+            "before": _figures(stage, model, validation),
+        }
         _show(accelerator, f"before: {_told(state['before'])}")
     output.mkdir(parents=True, exist_ok=True)
     _loop(stage, model, optimizer, trained, state, accelerator)
@@ -107,6 +126,8 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         "stage": stage.name,
         "steps": state["step"],
         "skipped": state["skipped"],
+        "items read": stage.skipped.read,
+        "items left out": stage.skipped.left_out,
         "seconds": round(state["seconds"], 1),
         "before": state["before"],
         "after": after,
@@ -120,8 +141,15 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         os.replace(temporary, output / "report.json")
     accelerator.wait_for_everyone()
     _show(accelerator, f"before: {_told(state['before'])}\nafter:  {_told(after)}")
+    if left_out := stage.skipped.left_out:
+        _show(accelerator, f"{left_out} of {stage.skipped.read} items left out: {stage.skipped.path}")
     _show(accelerator, f"{len(frozen)} frozen parts unchanged; saved to {output}")
     return report
+
+
+def _longest(model: AnyGPT, config: TrainingConfig) -> int | None:
+    """Tokens that the LLM can read, by which a person's data are checked."""
+    return getattr(model.llm.config, "max_position_embeddings", None) if config.data is not None else None
 
 
 def _loop(
@@ -146,6 +174,8 @@ def _loop(
         workers=config.workers,
         process=accelerator.process_index,
         processes=accelerator.num_processes,
+        longest=_longest(model, config),
+        skipped=stage.skipped if config.data is not None else None,
     )
 
     def save() -> None:
@@ -186,6 +216,7 @@ def _loop(
                     f"no finite gradient in {skipped} steps up to step {step}; try a lower learning_rate"
                 )
             state["step"], state["seconds"] = step + 1, before + time.monotonic() - begun
+            state["items read"], state["items left out"] = stage.skipped.read, stage.skipped.left_out
             for name, value in {"loss": loss.detach(), **parts}.items():
                 if math.isfinite(number := float(value)):
                     smooth[name] = 0.95 * smooth.get(name, number) + 0.05 * number
@@ -285,9 +316,15 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint, where there is one"
     )
+    parser.add_argument(
+        "--max-skipped",
+        metavar="SHARE",
+        help="of the data's items, may be left out; as --set max_skipped=SHARE",
+    )
     try:
         given = parser.parse_args(arguments)
-        train(kind(read_config(kind.settings, given.config, given.set)), resume=given.resume)
+        changes = [*given.set, *([f"max_skipped={given.max_skipped}"] if given.max_skipped else [])]
+        train(kind(read_config(kind.settings, given.config, changes)), resume=given.resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 128 + stop.number

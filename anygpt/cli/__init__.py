@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Run one of the three training stages; options are the stage's own.")
 app.add_typer(train, name="train")
+data_app = typer.Typer(help="Read other people's data: into our own form, or into a report.")
+app.add_typer(data_app, name="data")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
@@ -71,6 +73,12 @@ def start(
 
 @train.callback(invoke_without_command=True)
 def start_train(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@data_app.callback(invoke_without_command=True)
+def start_data(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -173,6 +181,71 @@ def info(
     from anygpt.cli.info import info
 
     info(model, json_output)
+
+
+DataFormat = Annotated[str, typer.Argument(metavar="FORMAT", help="messages, llava, nextgpt, cc3m, …")]
+DataPath = Annotated[Path, typer.Argument(metavar="PATH", help="The file of its rows.")]
+DataMedia = Annotated[Path | None, typer.Option(metavar="DIR", help="Where its media are; beside PATH.")]
+DataSecond = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="The second file: VQAv2's and OK-VQA's answers, RefCOCO's instances.json."
+    ),
+]
+DataLimit = Annotated[int | None, typer.Option(min=1, help="The first so many rows alone.")]
+DataTask = Annotated[str, typer.Option(help="Captioned media: describe, make, or both by turns.")]
+
+
+@data_app.command("convert")
+def convert_data(
+    format: DataFormat,
+    path: DataPath,
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new JSON Lines file.")],
+    media: DataMedia = None,
+    annotations: DataSecond = None,
+    limit: DataLimit = None,
+    task: DataTask = "describe",
+    max_skipped: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of rows that may be left out.")
+    ] = 0.01,
+) -> None:
+    """Write any known format in our own: a conversation a line."""
+    from anygpt.cli.data import convert_data
+
+    convert_data(_source(format, path, media, annotations, limit, task), output, max_skipped)
+
+
+@data_app.command("check")
+def check_data(
+    format: DataFormat,
+    path: DataPath,
+    media: DataMedia = None,
+    annotations: DataSecond = None,
+    limit: DataLimit = None,
+    task: DataTask = "describe",
+    report: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")] = Path("output/data"),
+) -> None:
+    """Open every file of a data set: counts, what cannot be used and why, lengths, a gallery."""
+    from anygpt.cli.data import check_data
+
+    check_data(_source(format, path, media, annotations, limit, task), report)
+
+
+def _source(
+    format: str, path: Path, media: Path | None, annotations: Path | None, limit: int | None, task: str
+) -> Any:
+    from anygpt.data.source import Source
+
+    if task not in ("describe", "make", "both"):
+        raise CommandError(unknown("task", task, ("describe", "make", "both")))
+    return Source(
+        format,
+        str(path),
+        None if media is None else str(media),
+        limit=limit,
+        task=task,  # type: ignore[arg-type]  # checked
+        annotations=None if annotations is None else str(annotations),
+    )
 
 
 def _add_stage(name: str, does: str) -> None:

@@ -1,0 +1,1 @@
+"""One module a format: where its rows are, and what a row becomes."""
