@@ -51,7 +51,7 @@ def vicuna(work: Path) -> Any:
     for question, answer in pieces:
         parts = ("<s>### Human: ", question + "\n### Assistant: ", answer)
         ids = [tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts]
-        rows.append((sum(ids, []), len(ids[0]) + len(ids[1])))
+        rows.append(([*ids[0], *ids[1], *ids[2]], len(ids[0]) + len(ids[1])))
     trained = torch.optim.Adam(llm.parameters(), lr=1e-2)
     for _ in range(60):
         trained.zero_grad()
