@@ -279,18 +279,23 @@ class Processor:
         """
         if self.tokenizer.is_fast:
             owners = [index for index, segment in enumerate(segments) for _ in segment.text]
+            text = "".join(segment.text for segment in segments)
             encoded = self.tokenizer(
-                "".join(segment.text for segment in segments),
+                text,
                 add_special_tokens=False,
                 return_offsets_mapping=True,
             )
-            spans = [set(owners[start:end]) for start, end in encoded["offset_mapping"]]
-            tokens = list(zip(encoded["input_ids"], spans, strict=True))
+            ids, spans = encoded["input_ids"], encoded["offset_mapping"]
             trusted = {
                 index for index, segment in enumerate(segments) if segment.kind in ("template", "tail")
             }
-            if all(token not in self.special or touched <= trusted for token, touched in tokens):
-                return tokens
+            # A special token may take along the white space around it, whoever wrote that.
+            if all(
+                token not in self.special
+                or {owners[at] for at in range(*span) if not text[at].isspace()} <= trusted
+                for token, span in zip(ids, spans, strict=True)
+            ):
+                return [(token, set(owners[slice(*span)])) for token, span in zip(ids, spans, strict=True)]
         return [
             (token, {index})
             for index, segment in enumerate(segments)

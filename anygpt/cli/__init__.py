@@ -217,6 +217,16 @@ def convert_imagebind(
     imagebind(weights, out, nextgpt)
 
 
+@convert.command("transformers")
+def convert_transformers(
+    checkpoint: Annotated[str, typer.Argument(help="A folder or a hub id.")], out: NewFolder
+) -> None:
+    """LLaVA 1.5 or BLIP-2 (with OPT) as transformers has them."""
+    from anygpt.cli.convert import transformers
+
+    transformers(checkpoint, out)
+
+
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
         raise typer.Exit(import_module(f"stages.{name.replace('-', '_')}").main(context.args) or 0)

@@ -46,6 +46,16 @@ def imagebind(path: Path, out: Path, even: bool) -> None:
     print(f"ImageBind is in {out}")
 
 
+def transformers(source: str, out: Path) -> None:
+    """Convert LLaVA 1.5 or BLIP-2."""
+    be_quiet()
+    from anygpt.conversion.vision_language import convert_vision_language
+
+    _say("reading and writing the parts")
+    config = convert_vision_language(source, out)
+    print(f"{source} is in {out}; its adapter is of the kind {config.inputs['image'].adapter.kind!r}")
+
+
 def _say(step: str) -> None:
     print(f"{step} …", file=sys.stderr, flush=True)
 

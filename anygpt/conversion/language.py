@@ -36,13 +36,17 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-CURRENT_TEMPLATE = (
-    "{{ '<s>' }}{% if messages[0]['role'] != 'system' %}{{ SYSTEM + ' ' }}{% endif %}{% for message in messages %}"
-    "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}"
-    "{% elif message['role'] == 'system' %}{{ message['content'] + ' ' }}"
-    "{% else %}{{ 'ASSISTANT: ' + message['content'] + '</s>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
-).replace("SYSTEM", json.dumps(SYSTEM))
+VICUNA_TEMPLATE = (
+    (
+        "{{ '<s>BREAK' }}{% if messages[0]['role'] != 'system' %}{{ SYSTEM + ' ' }}{% endif %}{% for message in messages %}"
+        "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}"
+        "{% elif message['role'] == 'system' %}{{ message['content'] + ' ' }}"
+        "{% else %}{{ 'ASSISTANT: ' + message['content'] + '</s>' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+    )
+    .replace("SYSTEM", json.dumps(SYSTEM))
+    .replace("BREAK", BREAK)
+)
 LEGACY_STOPS = ["\n###", "###"]  # after text and after signal tokens; 835 alone would miss the first
 ALIKE = 0.5  # cosine; rows that were hardly trained stay as they were, so the right base is near 1, another near 0
 
@@ -94,13 +98,9 @@ def check_alike(published: Published, llm: Any, name: str) -> None:
         )
 
 
-def gap(tree: Tree, tokenizer: Any) -> int | None:
+def gap(tree: Tree) -> int | None:
     """The token that the tree's tokenizer makes of the space between two signal tokens; legacy strips it away."""
-    if tree is LEGACY:
-        return None
-    vocabulary = tokenizer.get_vocab()
-    # transformers' older way begins every piece of text with a space of its own
-    return vocabulary["▁▁"] if getattr(tokenizer, "legacy", False) and "▁▁" in vocabulary else vocabulary["▁"]
+    return None if tree is LEGACY else KNOWN_TOKENS["▁"]
 
 
 def write_llm(published: Published, llm: Any, tokenizer: Any, folder: Path) -> None:
@@ -132,7 +132,7 @@ def write_llm(published: Published, llm: Any, tokenizer: Any, folder: Path) -> N
     if tree is LEGACY:
         tokenizer = legacy_tokenizer(tokenizer)
     else:
-        tokenizer.chat_template = CURRENT_TEMPLATE
+        tokenizer.chat_template = VICUNA_TEMPLATE
     tokenizer.save_pretrained(folder)
 
 

@@ -54,7 +54,7 @@ def convert_nextgpt(
     base, tokenizer = open_base(find_part(llm, None))
     check(published, plan, base)
     check_alike(published, base, llm)
-    config = _config(published, plan, gap(published.tree, tokenizer))
+    config = _config(published, plan, gap(published.tree))
     if not config.outputs:
         published.left_over.append("the signal tokens' rows, as no output projector is there")
     with new_folder(out) as folder:
