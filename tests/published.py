@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def base_tokenizer() -> Any:
             if (pair := (word[:end], word[end])) not in merges:
                 merges.append(pair)
     letters = [chr(code) for code in range(33, 127)]
-    free = iter(sorted(set(range(300, 32_000)) - set(vocabulary.values())))
+    free = iter(sorted(set(range(32_000)) - set(vocabulary.values())))
     for token in [*letters, *(left + right for left, right in merges)]:
         if token not in vocabulary:
             vocabulary[token] = next(free)
@@ -208,7 +209,8 @@ def save(folder: Path, files: dict[str, dict[str, Tensor]]) -> Path:
     """Write files as the trees do, with the settings of a PEFT folder where there is one."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, weights in files.items():
-        torch.save(weights, folder / name)
+        parameters = OrderedDict((key, torch.nn.Parameter(value)) for key, value in weights.items())
+        torch.save(parameters, folder / name)
         if name.startswith("adapter_model"):
             rank = next(value.shape[0] for key, value in weights.items() if "lora_A" in key)
             targets = sorted({key.split(".")[-3] for key in weights})

@@ -50,7 +50,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(f"{path}: {name!r} is no tensor but of type {type(value).__name__}")
-    return dict(content)
+    return {name: value.detach() for name, value in content.items()}  # parameters were saved as such
 
 
 def listed(names: list[str] | set[str], most: int = 3) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anygpt.conversion.files import ConversionError
+from anygpt.conversion.files import ConversionError, listed
 from anygpt.conversion.published import BASE_ROWS, LEGACY, Published, Tree
 from anygpt.processor import BREAK
 
@@ -76,6 +76,12 @@ def open_base(name: str) -> tuple[Any, Any]:
                 f"the base {name!r} has another tokenizer than LLaMA's: {token!r} is {vocabulary.get(token)} there, "
                 f"and {index} in LLaMA's"
             )
+    if sorted(vocabulary.values()) != list(range(BASE_ROWS)):
+        more = [token for token, index in vocabulary.items() if index >= BASE_ROWS]
+        raise ConversionError(
+            f"the base {name!r} has a tokenizer of {len(vocabulary):,} tokens, and LLaMA's has {BASE_ROWS:,}; "
+            + (f"take away what was added to it: {listed(more)}" if more else "some of LLaMA's are missing")
+        )
     return llm, tokenizer
 
 

@@ -467,6 +467,17 @@ def test_a_base_with_another_tokenizer(work: Path, vicuna: Any) -> None:
         )
 
 
+def test_a_tokenizer_with_a_padding_token(work: Path, vicuna: Any) -> None:
+    tokenizer = files.base_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    vicuna.save_pretrained(work / "padded tokenizer")
+    tokenizer.save_pretrained(work / "padded tokenizer")
+    with pytest.raises(ConversionError, match=r"a tokenizer of 32,001 tokens, .* added to it: \[PAD\]"):
+        convert(
+            work, "pad", {"pytorch_model.pt": broken("nothing", vicuna)}, llm=str(work / "padded tokenizer")
+        )
+
+
 def test_a_group_projector(work: Path, vicuna: Any) -> None:
     weights = files.numbers(files.current(kind="linear")["mm_input_projector.bin"], vicuna)
     weights["model.mm_input_projector.in_fc.weight"] = torch.zeros(4, 16)
