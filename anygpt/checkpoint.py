@@ -76,6 +76,22 @@ def read_config(folder: Path) -> AnyGPTConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def read_preset(path: Path) -> AnyGPTConfig:
+    """The configuration of a new model in a YAML file."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the preset {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the preset {path} holds no keys and values")
+    try:
+        return AnyGPTConfig.from_dict(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
 def find_part(name: str, checkpoint: Path | None) -> str:
     """Where a frozen part lies: a folder beside the checkpoint's files, any folder, or a hub id as it is."""
     for folder in ([checkpoint / name] if checkpoint else []) + [Path(name).expanduser()]:

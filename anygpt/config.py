@@ -68,12 +68,15 @@ class InputConfig:
         encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
         features: `pooled` embeddings or `patches` (every token of the encoder's last layer).
         dim: width of those features; None means ask the encoder (and it is written when the model is saved).
+        around: texts that stand before and after each medium in the prompt, special tokens of the LLM's among them,
+            e.g. NExT-GPT's ["<Img>", "</Img>"].
     """
 
     encoder: str
     features: Literal["pooled", "patches"] = "pooled"
     adapter: AdapterConfig = AdapterConfig()
     dim: int | None = None
+    around: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,22 @@ class OutputConfig:
     conditioning: tuple[int, int] | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     signal_words: str | None = None
+
+
+@dataclass(frozen=True)
+class SignalsConfig:
+    """How runs of signal tokens stand among text.
+
+    The defaults are this project's; published models have learned their tokenizer's ways, so theirs may differ.
+
+    Attributes:
+        gap: a token id of the LLM's that stands between every two signal tokens of a run, and is part of the run: its
+            states go to the projection as well.
+        strip: white space around a run is left out.
+    """
+
+    gap: int | None = None
+    strip: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,7 @@ class AnyGPTConfig:
         media_attention: the LLM reads a medium's tokens `causal`ly, as text, or they see each other both ways
             (`bidirectional`); another medium's and text stay causal.
         cross_attention: if given, the LLM's layers look at media, instead of reading them as tokens.
+        signals: how runs of signal tokens stand among text.
     """
 
     llm: str
@@ -137,6 +157,7 @@ class AnyGPTConfig:
     lora: LoraConfig | None = None
     media_attention: Literal["causal", "bidirectional"] = "causal"
     cross_attention: CrossAttentionConfig | None = None
+    signals: SignalsConfig = SignalsConfig()
 
     def __post_init__(self) -> None:
         for where, given, known in (
@@ -227,7 +248,13 @@ def _build_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
 
 
 def _checked(value: Any, kind: type, where: str) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        names = {dict: "an object", list: "a list", str: "a string", int: "a whole number"}
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = {
+            dict: "an object",
+            list: "a list",
+            str: "a string",
+            int: "a whole number",
+            bool: "true or false",
+        }
         raise ConfigError(f"{where or 'config'}: expected {names.get(kind, kind.__name__)}, got {value!r}")
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -11,8 +11,11 @@ from torch import nn
 from anygpt.config import ConfigError
 
 
-def load_llm(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_llm(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
     """The causal language model and the tokenizer in a folder or on the hub, without progress bars.
+
+    Args:
+        dtype: of the weights in memory; "auto" keeps the files'.
 
     Raises:
         ConfigError: it is in neither.

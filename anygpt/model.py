@@ -103,8 +103,10 @@ class AnyGPT(nn.Module):
         if config.cross_attention is not None:
             self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
             self.cross_attention.start_from(rows)
+        if (gap := config.signals.gap) is not None and not 0 <= gap < len(rows):
+            raise ConfigError(f"signals.gap must be a token of the LLM's {len(rows)}, not {gap}")
         self.signals = Signals(
-            len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}
+            len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}, gap
         )
         self.signals.start_from(rows, head)
         for modality, entry in self.config.outputs.items():
@@ -124,7 +126,15 @@ class AnyGPT(nn.Module):
         )
         self.familiarity: Familiarity | None = None
         self.stops = self._stop_tokens()
-        self.processor = Processor(tokenizer, self.config, self.signals.ids, self.stops, self.encoder)
+        self.stop_strings = self._stop_strings()
+        self.processor = Processor(
+            tokenizer,
+            self.config,
+            {modality: self.signals.run(modality) for modality in self.signals.ids},
+            self.stops,
+            self.encoder,
+            self.stop_strings,
+        )
         self.eval()
 
     # ── loading and saving ────────────────────────────────────────────────────────────────────────
@@ -346,7 +356,7 @@ class AnyGPT(nn.Module):
                 found.setdefault(target.modality, []).append((index, starts[target.start], target))
         states = {}
         for modality, entries in found.items():
-            run = self.signals.ids[modality]
+            run = self.signals.run(modality)
             thought = torch.stack([hidden[index, start : start + len(run)] for index, start, _ in entries])
             embeddings = self.signal_embeddings(modality).expand(len(entries), -1, -1)
             states[modality] = SignalStates(thought, embeddings, [target for *_, target in entries])
@@ -354,7 +364,7 @@ class AnyGPT(nn.Module):
 
     def signal_embeddings(self, modality: str) -> Tensor:
         """The input embeddings (T, hidden) of a modality's run of signal tokens."""
-        return self.signals.embed(torch.tensor(self.signals.ids[modality], device=self.device))
+        return torch.cat(self.embed(self.signals.run(modality)))
 
     # ── project ───────────────────────────────────────────────────────────────────────────────────
 
@@ -535,6 +545,11 @@ class AnyGPT(nn.Module):
         given = settings.eos_token_id if settings is not None else None
         stops = set(given if isinstance(given, list) else [given])
         return {int(i) for i in stops | {self.tokenizer.eos_token_id} if i is not None}
+
+    def _stop_strings(self) -> tuple[str, ...]:
+        """The texts that end an answer, by the LLM's generation settings."""
+        given = getattr(getattr(self.llm, "generation_config", None), "stop_strings", None) or ()
+        return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[Medium]]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MEDIUM = -1  # stands in `Prompt.ids` where an input medium goes
 IGNORE = -100  # a label that no loss looks at
 MARK = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
+BREAK = "\ue002"  # but this one: where a template has it, what follows is tokenised on its own
 DEFAULT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] + '\\n' }}"
@@ -84,7 +85,7 @@ class Prompt:
         media: the input media, in order.
         labels: as long as `ids`: the assistant's content with the stop token after it, `IGNORE` elsewhere.
         targets: the assistant's media, in order.
-        latest: how many of the input media came with the last message.
+        latest: how many of the input media came with the last message, which is to be answered.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -96,10 +97,12 @@ class Prompt:
 
 @dataclass
 class _Segment:
-    """A piece of the rendered conversation; a `tail` is what the template writes after an answer."""
+    """A piece of the rendered conversation; a `tail` is what the template writes after an answer, up to the text
+    that ends one. Tokenisation starts anew before a piece that is `fresh`."""
 
     text: str
     kind: Literal["template", "person", "assistant", "tail"]
+    fresh: bool = False
 
 
 class Processor:
@@ -108,24 +111,27 @@ class Processor:
     Args:
         tokenizer: the LLM's; its chat template is used, or a plain USER: … ASSISTANT: … where it has none.
         config: which modalities go in and out.
-        signals: the signal ids of each output modality.
+        signals: each output modality's run of signal tokens.
         stops: the token ids that end an answer.
         encoder: gives the encoder of a modality, for its preprocessing.
+        stop_strings: the texts that end an answer.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
         config: AnyGPTConfig,
-        signals: dict[str, range],
+        signals: Mapping[str, Sequence[int]],
         stops: Collection[int],
         encoder: Callable[[str], Encoder],
+        stop_strings: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.config = config
         self.signals = signals
         self.stops = stops
         self.encoder = encoder
+        self.stop_strings = stop_strings
         self.special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
 
     def __call__(self, conversation: Conversation, *, training: bool = False) -> Prompt:
@@ -147,15 +153,16 @@ class Processor:
             if isinstance(entry, _Segment):
                 stretch.append(entry)
                 continue
-            self._add_text(prompt, stretch, training)
-            stretch = []
             role, part = entry
+            self._add_text(prompt, stretch, training, before_run=role == "assistant")
+            stretch = []
             if role == "assistant":
                 self._add_target(prompt, part, training)
             else:
                 self._add_medium(prompt, part)
         self._add_text(prompt, stretch, training)
-        prompt.latest = sum(part["type"] != "text" for part in conversation[-1]["content"])
+        if not training:
+            prompt.latest = sum(part["type"] != "text" for part in conversation[-1]["content"])
         return prompt
 
     def _render(self, conversation: Conversation, training: bool) -> list[_Segment | tuple[str, Part]]:
@@ -195,35 +202,80 @@ class Processor:
         answered = False  # the assistant's message has just ended
         for index, piece in enumerate(pieces):
             if index % 2 == 0:
-                if piece or answered:
-                    result.append(_Segment(piece, "tail" if answered else "template"))
+                result.extend(self._template(piece, answered))
                 continue
             role, part = parts[int(piece)]
             answered = role == "assistant" and int(piece) + 1 in ends
             if part["type"] == "text":
                 result.append(_Segment(part["text"], "assistant" if role == "assistant" else "person"))
-            else:
+            elif role == "assistant":
                 result.append((role, part))
+            else:
+                result.extend(self._wrapped(role, part, result))
         return result
 
-    def _add_text(self, prompt: Prompt, segments: list[_Segment], training: bool) -> None:
+    def _template(self, text: str, answered: bool) -> Iterator[_Segment]:
+        """What the template wrote between two parts, as segments."""
+        if answered:
+            ends = [text.find(stop) + len(stop) for stop in self.stop_strings if stop in text]
+            end = min(ends, default=len(text))
+            yield _Segment(text[:end], "tail")
+            text = text[end:]
+        for index, piece in enumerate(text.split(BREAK)):
+            if piece or index:
+                yield _Segment(piece, "template", fresh=index > 0)
+
+    def _wrapped(
+        self, role: str, part: Part, so_far: list[_Segment | tuple[str, Part]]
+    ) -> list[_Segment | tuple[str, Part]]:
+        """A given medium with the texts around it; a break just before them goes, as a medium is one by itself."""
+        entry = self.config.inputs.get(part["type"])
+        before, after = entry.around if entry is not None else ("", "")
+        if before and so_far and so_far[-1] == _Segment("", "template", fresh=True):
+            so_far.pop()
+        left = [_Segment(before, "template")] if before else []
+        right = [_Segment(after, "template")] if after else []
+        return [*left, (role, part), *right]
+
+    def _add_text(
+        self, prompt: Prompt, segments: list[_Segment], training: bool, before_run: bool = False
+    ) -> None:
         """Append text between two media: ids, and labels for answers with the stop token after them."""
-        ended: set[int] = set()  # tails whose stop token has come
+        if self.config.signals.strip:
+            after_run = bool(prompt.ids) and prompt.ids[-1] in {run[-1] for run in self.signals.values()}
+            _strip(segments, left=after_run, right=before_run)
+        by_text = {  # tails that end with a text: all of it is to be learned
+            index
+            for index, segment in enumerate(segments)
+            if segment.kind == "tail" and any(stop in segment.text for stop in self.stop_strings)
+        }
+        ended: set[int] = set()  # other tails whose stop token has come
         for token, touched in self._tokenise(segments):
             kinds = {segments[index].kind for index in touched}
             tails = {index for index in touched if segments[index].kind == "tail"} - ended
             prompt.ids.append(token)
             prompt.labels.append(token if "assistant" in kinds or tails else IGNORE)
             if token in self.stops:
-                ended |= tails
-        if training and any(s.kind == "tail" and index not in ended for index, s in enumerate(segments)):
+                ended |= tails - by_text
+        if training and any(
+            s.kind == "tail" and index not in ended | by_text for index, s in enumerate(segments)
+        ):
             raise MessageError(
                 "this LLM's chat template writes no stop token after an answer, so the model could not learn "
                 "to end one; let the template write eos_token there"
             )
 
     def _tokenise(self, segments: list[_Segment]) -> list[tuple[int, set[int]]]:
-        """Token ids, each with the indices of the segments it covers.
+        """Token ids, each with the indices of the segments it covers."""
+        starts = [index for index, segment in enumerate(segments) if index == 0 or segment.fresh]
+        return [
+            (token, {start + index for index in touched})
+            for start, end in pairwise([*starts, len(segments)])
+            for token, touched in self._tokenise_piece(segments[start:end])
+        ]
+
+    def _tokenise_piece(self, segments: list[_Segment]) -> list[tuple[int, set[int]]]:
+        """As `_tokenise`, for segments without a break.
 
         All segments are tokenised as one text, so that words and spaces fall as the LLM knows them, unless
         that made a special token out of what a person wrote: then one by one, special tokens in people's
@@ -231,18 +283,23 @@ class Processor:
         """
         if self.tokenizer.is_fast:
             owners = [index for index, segment in enumerate(segments) for _ in segment.text]
+            text = "".join(segment.text for segment in segments)
             encoded = self.tokenizer(
-                "".join(segment.text for segment in segments),
+                text,
                 add_special_tokens=False,
                 return_offsets_mapping=True,
             )
-            spans = [set(owners[start:end]) for start, end in encoded["offset_mapping"]]
-            tokens = list(zip(encoded["input_ids"], spans, strict=True))
+            ids, spans = encoded["input_ids"], encoded["offset_mapping"]
             trusted = {
                 index for index, segment in enumerate(segments) if segment.kind in ("template", "tail")
             }
-            if all(token not in self.special or touched <= trusted for token, touched in tokens):
-                return tokens
+            # A special token may take along the white space around it, whoever wrote that.
+            if all(
+                token not in self.special
+                or {owners[at] for at in range(*span) if not text[at].isspace()} <= trusted
+                for token, span in zip(ids, spans, strict=True)
+            ):
+                return [(token, set(owners[slice(*span)])) for token, span in zip(ids, spans, strict=True)]
         return [
             (token, {index})
             for index, segment in enumerate(segments)
@@ -274,6 +331,20 @@ class Processor:
             prompt.targets.append(Target(modality, len(prompt.ids), part.get("caption"), medium))
         prompt.ids.extend(self.signals[modality])
         prompt.labels.extend(self.signals[modality])
+
+
+def _strip(segments: list[_Segment], left: bool, right: bool) -> None:
+    """Take away the white space that segments begin with, or end in."""
+    if left:
+        for segment in segments:
+            segment.text = segment.text.lstrip()
+            if segment.text:
+                break
+    if right:
+        for segment in reversed(segments):
+            segment.text = segment.text.rstrip()
+            if segment.text:
+                break
 
 
 def load(part: Part) -> Part:

@@ -19,15 +19,18 @@ class Signals(nn.Module):
         base: first signal id: the LLM's number of embedding rows.
         hidden: width of the LLM.
         runs: length of each modality's run, in order.
+        gap: the LLM's token between every two signal tokens of a run, if there is one.
 
     Attributes:
+        ids: each modality's signal ids.
         embedding: input rows (n, hidden).
         head: output rows (n, hidden).
     """
 
-    def __init__(self, base: int, hidden: int, runs: dict[str, int]) -> None:
+    def __init__(self, base: int, hidden: int, runs: dict[str, int], gap: int | None = None) -> None:
         super().__init__()
         self.base = base
+        self.gap = gap
         self.ids: dict[str, range] = {}
         first = base
         for modality, length in runs.items():
@@ -48,6 +51,13 @@ class Signals(nn.Module):
         """First input rows of a modality's run, (length of the run, hidden)."""
         first = self.ids[modality].start - self.base
         self.embedding[first : first + len(rows)] = rows.to(self.embedding)
+
+    def run(self, modality: str) -> list[int]:
+        """A modality's whole run as the LLM reads it: its signal ids, and the gaps between them."""
+        ids = list(self.ids[modality])
+        if self.gap is None:
+            return ids
+        return [token for signal in ids for token in (signal, self.gap)][:-1]
 
     def name(self, token: int) -> str:
         """How a signal id is written for people, e.g. `<image_0>`."""

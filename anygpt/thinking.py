@@ -132,23 +132,36 @@ class Memory:
 
 
 class Detokeniser:
-    """Token ids → text as it grows: never half a character, and with the spaces of the decoded whole."""
+    """Token ids → text as it grows: never half a character, and with the spaces of the decoded whole.
 
-    def __init__(self, tokenizer: Any, strip: bool) -> None:
+    Attributes:
+        stopped: one of the texts that end an answer has come; it is not shown, and neither is what follows.
+    """
+
+    def __init__(self, tokenizer: Any, strip: bool, stops: Sequence[str] = ()) -> None:
         self.tokenizer = tokenizer
         self.strip = strip  # an answer does not begin with a space
+        self.stops = stops
+        self.stopped = False
         self.ids: list[int] = []
         self.shown = 0
 
     def push(self, token: int) -> str:
-        """What the token adds to the text; empty while a character is incomplete."""
+        """What the token adds to the text; empty while a character, or what may become a stop, is incomplete."""
         self.ids.append(token)
         text = self._text()
-        return "" if text.endswith("\ufffd") else self._show(text)
+        if text.endswith("\ufffd"):
+            return ""
+        ends = [place for stop in self.stops if (place := text.find(stop)) >= 0]
+        if ends:
+            self.stopped = True
+            return self._show(text[: min(ends)])
+        begun = [n for stop in self.stops for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        return self._show(text[: len(text) - max(begun, default=0)])
 
     def flush(self) -> str:
         """What is still held back; the next token begins a new text."""
-        rest = self._show(self._text())
+        rest = "" if self.stopped else self._show(self._text())
         self.ids, self.shown, self.strip = [], 0, False
         return rest
 
@@ -205,7 +218,7 @@ def think(
     """
     memory = memory or Memory(model, len(prompts))
     choosers = [Chooser(model, options) for _ in prompts]
-    texts = [Detokeniser(model.tokenizer, strip=True) for _ in prompts]
+    texts = [Detokeniser(model.tokenizer, strip=True, stops=model.stop_strings) for _ in prompts]
     rows, keys, media = [], [], []
     for prompt in prompts:
         waiting = iter(prompt.media)
@@ -227,9 +240,9 @@ def think(
             delta = texts[row].flush() if signal or token in model.stops else texts[row].push(token)
             if delta:
                 yield row, delta
-            if token not in model.stops:
+            if token not in model.stops and not texts[row].stopped:
                 going.append(slot)
-                chosen.append(list(model.signals.ids[model.signals.modality(token)]) if signal else [token])
+                chosen.append(model.signals.run(model.signals.modality(token)) if signal else [token])
         if not going:
             return
         if len(going) < len(live):

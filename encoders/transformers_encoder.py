@@ -16,7 +16,10 @@ from encoders.resampling import resample
 
 # The towers of models such as CLIP, SigLIP and CLAP that see or hear.
 TOWERS = ("vision_model", "audio_model")
-CLASSES = {"clap_audio_model": "ClapAudioModel"}  # what AutoModel does not know
+CLASSES = {  # what AutoModel does not know
+    "clap_audio_model": "ClapAudioModel",
+    "blip_2_vision_model": "Blip2VisionModel",
+}
 VIDEO_FRAMES = 8  # spread over the film
 
 

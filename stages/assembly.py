@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
+from anygpt.checkpoint import read_preset
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.model import AnyGPT
 
@@ -26,20 +25,6 @@ def open_model(name: str, parts: str | None = None) -> AnyGPT:
     if parts is not None:
         raise ConfigError(f"'parts' is for presets; the checkpoint {name!r} names its frozen parts itself")
     return AnyGPT.from_pretrained(name)
-
-
-def read_preset(path: Path) -> AnyGPTConfig:
-    """The configuration of a new model in a YAML file."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the preset {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"the preset {path} holds no keys and values")
-    try:
-        return AnyGPTConfig.from_dict(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 def _check_parts(config: AnyGPTConfig, parts: Path | None) -> None:

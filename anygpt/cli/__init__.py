@@ -28,6 +28,8 @@ train = typer.Typer(help="Run one of the three training stages; options are the 
 app.add_typer(train, name="train")
 data_app = typer.Typer(help="Read other people's data: into our own form, or into a report.")
 app.add_typer(data_app, name="data")
+convert = typer.Typer(help="Turn published checkpoints into folders that anygpt loads.")
+app.add_typer(convert, name="convert")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
@@ -72,13 +74,9 @@ def start(
 
 
 @train.callback(invoke_without_command=True)
-def start_train(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-
-
 @data_app.callback(invoke_without_command=True)
-def start_data(context: typer.Context) -> None:
+@convert.callback(invoke_without_command=True)
+def start_group(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -246,6 +244,55 @@ def _source(
         task=task,  # type: ignore[arg-type]  # checked
         annotations=None if annotations is None else str(annotations),
     )
+
+
+NewFolder = Annotated[Path, typer.Option(metavar="DIR", help="A new folder.")]
+
+
+@convert.command("nextgpt")
+def convert_nextgpt(
+    checkpoint: Annotated[
+        list[Path],
+        typer.Argument(
+            help="pytorch_model.pt, or the current tree's files, or folders of them; the last one has its way."
+        ),
+    ],
+    llm: Annotated[
+        str, typer.Option(metavar="VICUNA", help="The base it was trained on: a folder or a hub id.")
+    ],
+    out: NewFolder,
+    preset: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Encoder and decoders, if others than its own.")
+    ] = None,
+) -> None:
+    """NExT-GPT's published weights, or those of your own run of its code; every tensor is checked."""
+    from anygpt.cli.convert import nextgpt
+
+    nextgpt(checkpoint, llm, out, preset)
+
+
+@convert.command("imagebind")
+def convert_imagebind(
+    weights: Annotated[Path, typer.Argument(help="imagebind_huge.pth")],
+    out: NewFolder,
+    nextgpt: Annotated[
+        bool, typer.Option("--nextgpt", help="Hear and watch as NExT-GPT does: clips evenly spread.")
+    ] = False,
+) -> None:
+    """The published ImageBind."""
+    from anygpt.cli.convert import imagebind
+
+    imagebind(weights, out, nextgpt)
+
+
+@convert.command("transformers")
+def convert_transformers(
+    checkpoint: Annotated[str, typer.Argument(help="A folder or a hub id.")], out: NewFolder
+) -> None:
+    """LLaVA 1.5 or BLIP-2 (with OPT) as transformers has them."""
+    from anygpt.cli.convert import transformers
+
+    transformers(checkpoint, out)
 
 
 def _add_stage(name: str, does: str) -> None:

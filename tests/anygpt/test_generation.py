@@ -318,3 +318,13 @@ def test_wrong_messages_are_refused_at_the_call(shared_model: AnyGPT) -> None:
         )
     with pytest.raises(MessageError, match="one conversation"):
         shared_model.stream(["hello", "hello"])
+
+
+def test_what_may_become_an_end_is_held_back(shared_model: AnyGPT) -> None:
+    tokens = shared_model.tokenizer("a # b\n##! c\n### d")["input_ids"]
+    detokeniser = Detokeniser(shared_model.tokenizer, strip=False, stops=("\n###", "###"))
+    deltas = [detokeniser.push(token) for token in tokens]
+    assert "".join(deltas) == "a # b\n##! c" and detokeniser.stopped and detokeniser.flush() == ""
+    detokeniser = Detokeniser(shared_model.tokenizer, strip=False, stops=("###",))
+    deltas = [detokeniser.push(token) for token in shared_model.tokenizer("a ##")["input_ids"]]
+    assert "".join(deltas) == "a " and not detokeniser.stopped and detokeniser.flush() == "##"

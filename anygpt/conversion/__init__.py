@@ -1,0 +1,1 @@
+"""Published checkpoints → folders that this project loads, checked."""
