@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,9 @@ from anygpt.toyworld.foundations.fitting import fit
 
 DROP_CAPTION = 0.08  # share of empty captions, for classifier-free guidance
 BOX_WEIGHT = 4
+Ranges = Sequence[tuple[int, int]]
+# A third of the timesteps from all, a third from where shapes are decided, a third from the noisiest third.
+RANGES: Ranges = ((0, 1000), (300, 800), (667, 1000))
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -30,9 +33,9 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def draw_times(count: int) -> torch.Tensor:
-    """Timesteps (count,): a third from all, a third from where shapes are decided, a third from the noisiest third."""
-    low, high = torch.tensor([[0, 300, 667], [1000, 800, 1000]])[:, torch.randint(3, (count,))]
+def draw_times(count: int, ranges: Ranges) -> torch.Tensor:
+    """Timesteps (count,), each uniform in one of the ranges."""
+    low, high = torch.tensor(ranges)[torch.randint(len(ranges), (count,))].T
     return (low + (high - low) * torch.rand(count)).long().clamp(max=999)
 
 
@@ -50,6 +53,7 @@ def train_denoiser(
     learning_rate: float = 1e-3,
     rate_of: Callable[[str], float] = lambda name: 1.0,
     boxes: torch.Tensor | None = None,
+    ranges: Ranges = RANGES,
 ) -> None:
     """Train `unet` in place on `latents` (N, C, …) of unit variance.
 
@@ -59,6 +63,7 @@ def train_denoiser(
         predict: (noisy, timesteps, conditioning) → the UNet's output.
         boxes: (N, 1, …), where the latents show a thing, if they do. Things are a tenth of most pictures but all of what is hard
             in them, so until the last third of the steps these places count `BOX_WEIGHT` times.
+        ranges: of timesteps, each drawn as often.
     """
     alphas = build_scheduler().alphas_cumprod
     for module in unet.modules():
@@ -74,7 +79,7 @@ def train_denoiser(
     def loss_of(batch: tuple[torch.Tensor, list[str]], step: int) -> torch.Tensor:
         indices, captions = batch
         clean = latents[indices].float()
-        time = draw_times(len(clean))
+        time = draw_times(len(clean), ranges)
         shape = (-1,) + (1,) * (clean.dim() - 1)
         signal, noise_level = alphas[time].sqrt().view(shape), (1 - alphas[time]).sqrt().view(shape)
         noise = torch.randn_like(clean)

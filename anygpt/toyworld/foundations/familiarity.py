@@ -29,8 +29,8 @@ from anygpt.toyworld.scenes import MOTIONS, random_scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play, random_tone
 from encoders.media import Audio, Imu, Video, read_video
 
-EXAMPLES = 2400  # of each modality
-APART = 800  # of them, for the limit
+EXAMPLES = 1600  # of each modality
+APART = 600  # of them, for the limit
 TURNED_AWAY = 0.002  # of each view: a medium is known if it is in both
 # Sounds and motion are told by their pooled features; clouds of their patches would cost more than they tell.
 VIEWS = {
@@ -41,7 +41,7 @@ VIEWS = {
     "audio": ("pooled",),
     "imu": ("pooled",),
 }
-MADE = {"image": 300, "audio": 300, "video": 60}  # by the model's decoders; films are slow
+MADE = {"image": 160, "audio": 160, "video": 30}  # by the model's decoders; films are slow
 MADE_AT_ONCE = 12
 
 
