@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anygpt.cli.errors import CommandError
 from anygpt.cli.loading import be_quiet
+
+if TYPE_CHECKING:
+    import torch
 
 
 def nextgpt(checkpoints: Sequence[Path], llm: str, out: Path, preset: Path | None) -> None:
@@ -64,7 +68,7 @@ def _after(problem: str | None) -> str:
     return f": {problem}" if problem else ""
 
 
-def _dtype(folder: Path) -> object:
+def _dtype(folder: Path) -> torch.dtype:
     """The precision of the language model's files: a second copy in float32 would need twice the memory."""
     import json
 

@@ -182,7 +182,7 @@ def write_lora(published: Published, folder: Path) -> None:
     folder.mkdir()
     weights = {name: value.contiguous() for name, value in published.under("lora.").items()}
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    settings = {
+    settings: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": "llm",
