@@ -25,6 +25,7 @@ class TrainingConfig:
         output: the folder for the result, its log, report and checkpoints.
         steps: how many steps of the optimiser.
         parts: with a preset, the folder that its relative names of frozen parts start from.
+        stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
         batch_size: examples in a step, in each process.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
@@ -45,6 +46,7 @@ class TrainingConfig:
     output: str
     steps: int
     parts: str | None = None
+    stage: str | None = None
     batch_size: int = 32
     examples: int | None = None
     learning_rate: float = 1e-3

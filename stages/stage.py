@@ -36,6 +36,8 @@ class Stage(ABC, Generic[Settings]):
     trains: ClassVar[tuple[str, ...]]
 
     def __init__(self, config: Settings) -> None:
+        if config.stage not in (None, self.name):
+            raise ConfigError(f"these settings are for the stage {config.stage!r}, not for {self.name!r}")
         self.config = config
 
     def size(self, split: Split) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 import anygpt
 from anygpt.cli.errors import CommandError, is_mistake, one_line
+from anygpt.cli.train import STAGES, find_tables, run_stage, train_preset
 from anygpt.config import unknown
 from anygpt.evaluation import SUITES
 
@@ -24,7 +24,10 @@ app = typer.Typer(
     help="A model that reads and writes text, pictures, sound and film.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train = typer.Typer(help="Run one of the three training stages; options are the stage's own.")
+train = typer.Typer(
+    help="Run a stage of training: one of a preset's, or one by its name, with options of its own.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.add_typer(train, name="train")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
@@ -70,9 +73,25 @@ def start(
 
 
 @train.callback(invoke_without_command=True)
-def start_train(context: typer.Context) -> None:
+def start_train(
+    context: typer.Context,
+    preset: Annotated[str | None, typer.Option(help=f"A system: {', '.join(find_tables())}.")] = None,
+    stage: Annotated[int | None, typer.Option(metavar="N", help="Which of its stages.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting in place of the table's."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+) -> None:
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        if preset is None and stage is None and not changes and not resume:
+            print(context.get_help())
+            return
+        raise typer.Exit(train_preset(preset, stage, changes or [], resume))
+    if preset is not None or stage is not None or changes or resume:
+        raise CommandError(
+            f"give options after the stage's name: anygpt train {context.invoked_subcommand} …"
+        )
 
 
 @app.command()
@@ -151,6 +170,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Cases of each cell (100), or of the file (all of it).")
     ] = None,
     seed: Seed = 0,
+    shots: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Examples before a question, in in-context (0,1,2,4,8)."),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(metavar="ENCODER", help="What FID and CLIPScore compare by; the model's own encoder."),
@@ -161,7 +184,7 @@ def evaluate(
         raise CommandError(unknown("suite", suite, (*SUITES, "all")))
     from anygpt.cli.evaluate import run_suites
 
-    run_suites(model, suite, data=data, report=report, count=count, seed=seed, features=features)
+    run_suites(model, suite, data=data, report=report, count=count, seed=seed, shots=shots, features=features)
 
 
 @app.command()
@@ -177,13 +200,12 @@ def info(
 
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
-        raise typer.Exit(import_module(f"stages.{name.replace('-', '_')}").main(context.args) or 0)
+        raise typer.Exit(run_stage(name, context.args))
 
     # Everything after the stage's name, --help too, is the stage's to read.
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     train.command(name, help=does, context_settings=settings)(run)
 
 
-_add_stage("encoding-alignment", "Stage 1: adapters learn to show the LLM what the encoders see.")
-_add_stage("decoder-alignment", "Stage 2: signal tokens and projections learn to drive the decoders.")
-_add_stage("modality-switching", "Stage 3: LoRA, adapters and projections learn dialogues of mixed media.")
+for name, does in STAGES.items():
+    _add_stage(name, does)
