@@ -32,6 +32,18 @@ app.add_typer(train, name="train")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
+ExamplesFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show the solved examples in this JSON Lines file first.")
+]
+Shots = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Of the examples, only the N most like the request.")
+]
+Interleaved = Annotated[
+    bool, typer.Option("--interleaved", help="Examples as one document, not as earlier turns.")
+]
+DrawBoxes = Annotated[
+    bool, typer.Option("--draw-boxes", help="Save the picture with the answer's boxes drawn on it.")
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,11 +111,23 @@ def chat(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
     output_dir: OutputDir = Path("output"),
     seed: Seed = 0,
+    examples: ExamplesFile = None,
+    shots: Shots = None,
+    interleaved: Interleaved = False,
+    draw_boxes: DrawBoxes = False,
 ) -> None:
     """Talk with the model; /help there says how. Piped input: a message a line."""
     from anygpt.cli.chat import chat
 
-    chat(model, output_dir, seed)
+    chat(
+        model,
+        output_dir,
+        seed,
+        examples=examples,
+        shots=shots,
+        interleaved=interleaved,
+        boxes=draw_boxes,
+    )
 
 
 def _files(letter: str) -> Any:
@@ -129,6 +153,10 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens of text.")] = 160,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy; above, more varied.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw from this share of the probability.")] = 1.0,
+    examples: ExamplesFile = None,
+    shots: Shots = None,
+    interleaved: Interleaved = False,
+    draw_boxes: DrawBoxes = False,
 ) -> None:
     """Answer one request, or with --batch a file of them."""
     given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
@@ -142,6 +170,10 @@ def generate(
     if batch is not None:
         if prompt is not None or files or json_output:
             raise CommandError("--batch takes requests from its file: give no prompt, no media and no --json")
+        if examples is not None or shots is not None or interleaved or draw_boxes:
+            raise CommandError(
+                "--batch takes no --examples and no --draw-boxes: a request's messages can begin with its examples"
+            )
         from anygpt.cli.batch import generate_batch
 
         generate_batch(batch, model=model, output_dir=output_dir, options=options)
@@ -149,7 +181,16 @@ def generate(
     from anygpt.cli.generate import generate
 
     generate(
-        prompt or "", files, model=model, output_dir=output_dir, options=options, json_output=json_output
+        prompt or "",
+        files,
+        model=model,
+        output_dir=output_dir,
+        options=options,
+        json_output=json_output,
+        examples=examples,
+        shots=shots,
+        interleaved=interleaved,
+        boxes=draw_boxes,
     )
 
 
