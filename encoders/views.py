@@ -32,7 +32,9 @@ def seen_window(encoder: Encoder, width: int, height: int) -> Window:
     pixels[..., 1] = np.round(255 * (np.arange(height) + 0.5) / height)[:, None]
     ramp = _pixels(encoder, pixels)
     span = white - black
-    inside = (span.abs() > 0.5 * span.abs().amax()).all(0)  # elsewhere is padding, the same in all three
+    inside = (span.abs() > 0.5 * span.abs().amax((1, 2), keepdim=True)).all(
+        0
+    )  # elsewhere is padding, always the same
     value = (ramp - black) / torch.where(inside, span, 1.0)
     columns, rows = inside.any(0).nonzero()[:, 0], inside.any(1).nonzero()[:, 0]
     across = _line(value[0][rows][:, columns].mean(0), columns, inside.shape[1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from anygpt.adapters import Adapter
 from anygpt.adapters.pretraining import QFormerPretraining
 from anygpt.adapters.qformer import QFormer
 from anygpt.config import ConfigError
@@ -58,9 +59,9 @@ class QueryPretraining(Stage[QueryPretrainingConfig]):
 
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
         """The Q-Former's own parameters, and those of the text part, which hangs on the model while this stage lasts."""
-        qformer = (
-            next(iter(model.adapters["image"].map.children()), None) if "image" in model.adapters else None
-        )  # type: ignore[union-attr, operator]
+        adapter = dict(model.adapters.items()).get("image")
+        way_in = adapter.map if isinstance(adapter, Adapter) else None
+        qformer = way_in[0] if isinstance(way_in, nn.Sequential) else None
         if not isinstance(qformer, QFormer):
             raise ConfigError("this stage is for models whose pictures come in through a q-former")
         words = len(model.llm.get_input_embeddings().weight)

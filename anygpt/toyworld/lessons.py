@@ -1,6 +1,6 @@
 """Lessons: talk whose last answer can be known from the exchanges before it alone, its shots.
 
-    made_up_word    "is it dakip or a wug?": two nonsense words stand for two colours or shapes, in this lesson only
+    made_up_word    "is it dakip or bomu?": two nonsense words stand for two colours or shapes, in this lesson only
     answer_style    questions about a picture, answered in a form that only the shots show
 
 Without shots, a made-up word can be guessed: one of the two that the question names. Words that `kept` picks are for

@@ -41,7 +41,7 @@ def test_generate_with_examples_says_what_the_api_says(
         8,
         "--json",
     )
-    plain = json.loads(anygpt(*ask).out)["content"]
+    plain = json.loads(anygpt(*ask).out)["text"]
     model = AnyGPT.from_pretrained(checkpoint)
     shots = read_shots(tmp_path / "shots.jsonl")
     request = [{"role": "user", "content": [{"type": "image", "path": asked}, "what is this?"]}]
@@ -58,8 +58,8 @@ def test_generate_with_examples_says_what_the_api_says(
         assert done.code == 0, done.err
         answer = json.loads(done.out)
         assert answer["text"] == model.chat(messages, max_new_tokens=8).text
-        said.add(json.dumps(answer["content"]))
-    assert len(said) > 1 and json.dumps(plain) in said
+        said.add(answer["text"])
+    assert len(said) > 1 and plain in said
 
 
 def test_chat_with_examples(anygpt: Command, checkpoint: str, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_evaluate_in_context(anygpt: Command, checkpoint: str, tmp_path: Path) -
         "--suite",
         "in-context",
         "--count",
-        2,
+        1,
         "--report",
         "out",
         "--shots",
@@ -125,7 +125,7 @@ def test_evaluate_in_context(anygpt: Command, checkpoint: str, tmp_path: Path) -
         "made-up word": ["0", "2"],
         "answer style": ["0", "2"],
     }
-    assert figures["tasks"]["made-up word"]["2"]["counts"] == {"word": 2}
+    assert figures["tasks"]["made-up word"]["2"]["counts"] == {"word": 1}
     report = (tmp_path / "out" / "report.md").read_text()
     assert "### made-up word" in report and "By chance: word 0.5." in report
 
@@ -179,7 +179,5 @@ def test_draw_boxes_on_the_command_line(anygpt: Command, checkpoint: str, tmp_pa
     assert {"boxes", "problems", "drawn"} <= set(answer)
     outside = anygpt(*ask, "what is at [0.0, 0.0, 0.1, 1.0]?")
     assert outside.code == 2 and "outside the picture that is seen" in outside.err
-    talk = anygpt(
-        "chat", checkpoint, "--draw-boxes", stdin="wide.png what is at [0.0, 0.0, 0.1, 1.0]?\nhello"
-    )
+    talk = anygpt("chat", checkpoint, "--draw-boxes", stdin="wide.png what is at [0.0, 0.0, 0.1, 1.0]?")
     assert talk.code == 0 and talk.err.count("\n") >= 1 and "outside the picture" in talk.err
