@@ -4,7 +4,7 @@ config.json          what the model is made of (anygpt.config)
 model.safetensors    the trained modules: adapters.*, cross_attention.*, projections.*, signals.*
 lora/                a PEFT adapter folder, where there is one
 familiarity.safetensors  what the media that it knows look like to its encoders, where that is told (anygpt.familiarity)
-llm/, …              frozen parts in hub-style folders; they may also lie elsewhere, or on the hub
+llm/, …              frozen parts in hub-style folders; they may also lie elsewhere, or on the hub (an LLM that was trained lies here)
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,8 @@ def save(model: AnyGPT, folder: Path, dtype: torch.dtype | None, frozen: bool) -
     config = _with_names(model, folder, copy=frozen)
     with replacing(folder / WEIGHTS) as path:
         save_file(stored(trained_weights(model)), path, metadata={"format": "pt"})
+    if model.llm_trains:
+        config = replace(config, llm=_save_llm(model, folder / "llm", dtype))
     if model.has_lora:
         from peft import get_peft_model_state_dict
 
@@ -162,6 +165,20 @@ def save(model: AnyGPT, folder: Path, dtype: torch.dtype | None, frozen: bool) -
     if model.familiarity is not None:
         model.familiarity.save(folder)
     _write_json(folder / "config.json", config.to_dict())
+
+
+def _save_llm(model: AnyGPT, folder: Path, dtype: torch.dtype | None) -> str:
+    """Write the LLM and its tokenizer as transformers does; its name in the checkpoint."""
+    llm = model.llm if dtype is None else deepcopy(model.llm).to(dtype)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        llm.save_pretrained(temporary)
+        model.tokenizer.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder.name
 
 
 def push(model: AnyGPT, repo_id: str, private: bool) -> str:

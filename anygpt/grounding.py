@@ -52,6 +52,37 @@ class Box:
         """(x1, y1, x2, y2)."""
         return self.x1, self.y1, self.x2, self.y2
 
+    def in_view(self, window: Sequence[float]) -> Box:
+        """A box of the picture as a box of what an encoder sees of it, the rest cut off.
+
+        Args:
+            window: what it sees, as `encoders.views.seen_window` gives it.
+
+        Raises:
+            GroundingError: it lies wholly outside the window.
+        """
+        left, top, right, bottom = window
+        return self._moved(
+            1 / (right - left), -left / (right - left), 1 / (bottom - top), -top / (bottom - top)
+        )
+
+    def of_view(self, window: Sequence[float]) -> Box:
+        """A box of what an encoder sees as a box of the picture; what lies in the padding is cut off.
+
+        Raises:
+            GroundingError: it lies wholly in the padding.
+        """
+        left, top, right, bottom = window
+        return self._moved(right - left, left, bottom - top, top)
+
+    def _moved(self, wide: float, x: float, high: float, y: float) -> Box:
+        x1, x2 = (corner * wide + x for corner in (self.x1, self.x2))
+        y1, y2 = (corner * high + y for corner in (self.y1, self.y2))
+        if x2 < 0 or x1 > 1 or y2 < 0 or y1 > 1:
+            raise GroundingError(f"the box {self.corners} lies wholly outside the picture that is seen")
+        x1, y1, x2, y2 = (min(max(corner, 0.0), 1.0) for corner in (x1, y1, x2, y2))
+        return Box(x1, y1, x2, y2, self.label)
+
 
 @dataclass
 class Found:
@@ -122,10 +153,47 @@ def parse(text: str, form: str = "fractions") -> Found:
     return found
 
 
+def form_of(text: str) -> str:
+    """The form in which a text most likely writes its boxes: its marks tell, or whole numbers above 1."""
+    if "bbox_2d" in text:
+        return "qwen"
+    if "<object>" in text or "<patch_index_" in text:
+        return "kosmos"
+    numbers = [part.strip() for match in BRACKETS.finditer(text) for part in match[1].split(",")]
+    whole = [number for number in numbers if INTEGER.fullmatch(number)]
+    return (
+        "integers" if len(whole) == len(numbers) and any(int(number) > 1 for number in whole) else "fractions"
+    )
+
+
+def in_view(text: str, window: Sequence[float]) -> str:
+    """A text about a picture with its boxes in brackets as those of what an encoder sees of it; what is no box stays.
+
+    Raises:
+        GroundingError: a box that lies wholly outside the window.
+    """
+    form = form_of(text)
+    if tuple(window) == (0, 0, 1, 1) or form not in ("fractions", "integers"):
+        return text
+
+    def replace(match: re.Match[str]) -> str:
+        boxes = parse(match[0], form).boxes
+        return render([boxes[0].in_view(window)], form) if boxes else match[0]
+
+    return BRACKETS.sub(replace, text)
+
+
 def draw(image: Image, boxes: Sequence[Box]) -> Image:
-    """A copy of the picture with the boxes' outlines, and their labels, on it."""
+    """A copy of the picture with the boxes' outlines, and their labels, on it.
+
+    Raises:
+        GroundingError: a box that goes beyond the picture or ends before it begins.
+    """
     from PIL import ImageColor, ImageDraw
 
+    for box in boxes:
+        if problem := _problem(box.corners, 1):
+            raise GroundingError(f"the box {box.corners} {problem}")
     picture = image.convert("RGB")
     pen = ImageDraw.Draw(picture)
     width, height = picture.size
@@ -135,13 +203,19 @@ def draw(image: Image, boxes: Sequence[Box]) -> Image:
         left, top = round(box.x1 * (width - 1)), round(box.y1 * (height - 1))
         right, bottom = round(box.x2 * (width - 1)), round(box.y2 * (height - 1))
         pen.rectangle((left, top, right, bottom), outline=colour, width=line)
-        if box.label:
-            _, _, long, high = pen.textbbox((0, 0), box.label)
+        if label := _drawable(box.label):
+            _, _, long, high = pen.textbbox((0, 0), label)
             # above the box where there is room, and within the picture
             x, y = max(0, min(left, width - long)), top - high if top >= high else top + line
             pen.rectangle((x, y, x + long, y + high), fill=colour)
-            pen.text((x, y), box.label, fill=(0, 0, 0))
+            pen.text((x, y), label, fill=(0, 0, 0))
     return picture
+
+
+def _drawable(label: str) -> str:
+    """A label in one line, of a length that a picture can carry, without characters that no font has."""
+    label = " ".join(label.split())[:SHOWN]
+    return "".join(letter if letter.isprintable() else "?" for letter in label)
 
 
 # ── label: [x1, y1, x2, y2] ───────────────────────────────────────────────────────────────────────────

@@ -85,6 +85,7 @@ class AnyGPT(nn.Module):
         self._encoders: dict[str, Encoder] = {}
         self._decoders: dict[str, Decoder] = {}
         self.llm: Any = llm.requires_grad_(False).eval()  # or a PeftModel around it
+        self.llm_trains = False
         self.config = config
         self.config = self._with_sizes(config)
         rows = llm.get_input_embeddings().weight
@@ -470,6 +471,16 @@ class AnyGPT(nn.Module):
         self.llm = get_peft_model(self.llm, settings)
         self.llm.to(device, dtype)
 
+    def unfreeze_llm(self) -> None:
+        """Make the LLM's own weights a part that can be trained; checkpoints then hold the LLM itself.
+
+        Raises:
+            ConfigError: the model has LoRA, which is there so that the LLM need not train.
+        """
+        if self.has_lora:
+            raise ConfigError("the model has LoRA, beside which the LLM's own weights stay as they are")
+        self.llm_trains = True
+
     @property
     def has_lora(self) -> bool:
         """Whether the LLM carries LoRA matrices."""
@@ -490,6 +501,8 @@ class AnyGPT(nn.Module):
         }
         if self.has_lora:
             parts["lora"] = nn.ParameterList(p for name, p in self.llm.named_parameters() if "lora_" in name)
+        if self.llm_trains:
+            parts["llm"] = self.llm
         return parts
 
     def frozen_fingerprint(self) -> dict[str, str]:

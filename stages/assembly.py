@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anygpt.checkpoint import read_preset
+from anygpt.checkpoint import ASSETS, read_preset
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.model import AnyGPT
 
@@ -19,12 +19,19 @@ def open_model(name: str, parts: str | None = None) -> AnyGPT:
         ConfigError: there is no such model, or it cannot be used.
     """
     if Path(name).suffix in (".yaml", ".yml"):
-        config = read_preset(Path(name))
-        _check_parts(config, Path(parts) if parts is not None else None)
-        return AnyGPT.from_config(config, parts)
+        config = read_preset(_packaged(name))
+        root = _packaged(parts) if parts is not None else None
+        _check_parts(config, root)
+        return AnyGPT.from_config(config, root)
     if parts is not None:
         raise ConfigError(f"'parts' is for presets; the checkpoint {name!r} names its frozen parts itself")
     return AnyGPT.from_pretrained(name)
+
+
+def _packaged(name: str) -> Path:
+    """A path as it is, or else what comes with the package under that name: `assets/…` needs no repository around."""
+    path = Path(name)
+    return path if path.exists() or not (ASSETS.parent / name).exists() else ASSETS.parent / name
 
 
 def _check_parts(config: AnyGPTConfig, parts: Path | None) -> None:

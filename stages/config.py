@@ -28,6 +28,7 @@ class TrainingConfig:
         parts: with a preset, the folder that its relative names of frozen parts start from.
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
+        stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
         batch_size: examples in a step, in each process.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
@@ -50,6 +51,7 @@ class TrainingConfig:
     parts: str | None = None
     data: tuple[Source, ...] | None = None
     max_skipped: float = 0.01
+    stage: str | None = None
     batch_size: int = 32
     examples: int | None = None
     learning_rate: float = 1e-3

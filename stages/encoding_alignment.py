@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from anygpt.config import INPUT_MODALITIES
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
@@ -31,9 +32,16 @@ class EncodingAlignment(Stage[TrainingConfig]):
     name = "encoding-alignment"
     trains = ("adapters",)
     task = "describe"
+    inputs: tuple[str, ...] = INPUT_MODALITIES
+
+    def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
+        self.inputs = tuple(model.config.inputs)
+        return super().prepare(model)
 
     def toy_world(self, split: Split) -> Dataset[Conversation]:
-        starts = {name: weight for name, weight in STARTS.items() if name.startswith("given_")}
+        starts = {
+            name: weight for name, weight in STARTS.items() if name.removeprefix("given_") in self.inputs
+        }
         return ToyWorld(self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts)
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:

@@ -44,6 +44,8 @@ class Stage(ABC, Generic[Settings]):
     outputs: bool = False
 
     def __init__(self, config: Settings) -> None:
+        if config.stage not in (None, self.name):
+            raise ConfigError(f"these settings are for the stage {config.stage!r}, not for {self.name!r}")
         self.config = config
 
     def size(self, split: Split) -> int:

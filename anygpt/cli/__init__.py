@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 
 import anygpt
 from anygpt.cli.errors import CommandError, is_mistake, one_line
+from anygpt.cli.train import STAGES, find_tables, run_stage, train_preset
 from anygpt.config import unknown
 from anygpt.evaluation import SUITES
 
@@ -24,7 +24,10 @@ app = typer.Typer(
     help="A model that reads and writes text, pictures, sound and film.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train = typer.Typer(help="Run one of the three training stages; options are the stage's own.")
+train = typer.Typer(
+    help="Run a stage of training: one of a preset's, or one by its name, with options of its own.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.add_typer(train, name="train")
 data_app = typer.Typer(help="Read other people's data: into our own form, or into a report.")
 app.add_typer(data_app, name="data")
@@ -33,6 +36,18 @@ app.add_typer(convert, name="convert")
 
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
+ExamplesFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show the solved examples in this JSON Lines file first.")
+]
+Shots = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Of the examples, only the N most like the request.")
+]
+Interleaved = Annotated[
+    bool, typer.Option("--interleaved", help="Examples as one document, not as earlier turns.")
+]
+DrawBoxes = Annotated[
+    bool, typer.Option("--draw-boxes", help="Save the picture with the answer's boxes drawn on it.")
+]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +88,6 @@ def start(
         print(context.get_help())
 
 
-@train.callback(invoke_without_command=True)
 @data_app.callback(invoke_without_command=True)
 @convert.callback(invoke_without_command=True)
 def start_group(context: typer.Context) -> None:
@@ -81,16 +95,50 @@ def start_group(context: typer.Context) -> None:
         print(context.get_help())
 
 
+@train.callback(invoke_without_command=True)
+def start_train(
+    context: typer.Context,
+    preset: Annotated[str | None, typer.Option(help=f"A system: {', '.join(find_tables())}.")] = None,
+    stage: Annotated[int | None, typer.Option(metavar="N", help="Which of its stages.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting in place of the table's."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        if preset is None and stage is None and not changes and not resume:
+            print(context.get_help())
+            return
+        raise typer.Exit(train_preset(preset, stage, changes or [], resume))
+    if preset is not None or stage is not None or changes or resume:
+        raise CommandError(
+            f"give options after the stage's name: anygpt train {context.invoked_subcommand} …"
+        )
+
+
 @app.command()
 def chat(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
     output_dir: OutputDir = Path("output"),
     seed: Seed = 0,
+    examples: ExamplesFile = None,
+    shots: Shots = None,
+    interleaved: Interleaved = False,
+    draw_boxes: DrawBoxes = False,
 ) -> None:
     """Talk with the model; /help there says how. Piped input: a message a line."""
     from anygpt.cli.chat import chat
 
-    chat(model, output_dir, seed)
+    chat(
+        model,
+        output_dir,
+        seed,
+        examples=examples,
+        shots=shots,
+        interleaved=interleaved,
+        boxes=draw_boxes,
+    )
 
 
 def _files(letter: str) -> Any:
@@ -116,6 +164,10 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens of text.")] = 160,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy; above, more varied.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw from this share of the probability.")] = 1.0,
+    examples: ExamplesFile = None,
+    shots: Shots = None,
+    interleaved: Interleaved = False,
+    draw_boxes: DrawBoxes = False,
 ) -> None:
     """Answer one request, or with --batch a file of them."""
     given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
@@ -129,6 +181,10 @@ def generate(
     if batch is not None:
         if prompt is not None or files or json_output:
             raise CommandError("--batch takes requests from its file: give no prompt, no media and no --json")
+        if examples is not None or shots is not None or interleaved or draw_boxes:
+            raise CommandError(
+                "--batch takes no --examples and no --draw-boxes: a request's messages can begin with its examples"
+            )
         from anygpt.cli.batch import generate_batch
 
         generate_batch(batch, model=model, output_dir=output_dir, options=options)
@@ -136,7 +192,16 @@ def generate(
     from anygpt.cli.generate import generate
 
     generate(
-        prompt or "", files, model=model, output_dir=output_dir, options=options, json_output=json_output
+        prompt or "",
+        files,
+        model=model,
+        output_dir=output_dir,
+        options=options,
+        json_output=json_output,
+        examples=examples,
+        shots=shots,
+        interleaved=interleaved,
+        boxes=draw_boxes,
     )
 
 
@@ -157,6 +222,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Cases of each cell (100), or of the file (all of it).")
     ] = None,
     seed: Seed = 0,
+    shots: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Examples before a question, in in-context (0,1,2,4,8)."),
+    ] = None,
     features: Annotated[
         str | None,
         typer.Option(metavar="ENCODER", help="What FID and CLIPScore compare by; the model's own encoder."),
@@ -167,7 +236,7 @@ def evaluate(
         raise CommandError(unknown("suite", suite, (*SUITES, "all")))
     from anygpt.cli.evaluate import run_suites
 
-    run_suites(model, suite, data=data, report=report, count=count, seed=seed, features=features)
+    run_suites(model, suite, data=data, report=report, count=count, seed=seed, shots=shots, features=features)
 
 
 @app.command()
@@ -297,13 +366,12 @@ def convert_transformers(
 
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
-        raise typer.Exit(import_module(f"stages.{name.replace('-', '_')}").main(context.args) or 0)
+        raise typer.Exit(run_stage(name, context.args))
 
     # Everything after the stage's name, --help too, is the stage's to read.
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     train.command(name, help=does, context_settings=settings)(run)
 
 
-_add_stage("encoding-alignment", "Stage 1: adapters learn to show the LLM what the encoders see.")
-_add_stage("decoder-alignment", "Stage 2: signal tokens and projections learn to drive the decoders.")
-_add_stage("modality-switching", "Stage 3: LoRA, adapters and projections learn dialogues of mixed media.")
+for name, does in STAGES.items():
+    _add_stage(name, does)

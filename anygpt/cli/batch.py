@@ -17,11 +17,10 @@ from tqdm import tqdm
 from anygpt.cli.answering import as_json
 from anygpt.cli.errors import CommandError, is_mistake, one_line
 from anygpt.cli.files import check_output_dir, write_text
-from anygpt.cli.loading import check_modality, find_model, load_model
+from anygpt.cli.loading import find_model, load_model, with_media
 from anygpt.config import AnyGPTConfig, unknown
 from anygpt.messages import Conversation, normalise
 from anygpt.options import Options
-from encoders import media
 
 if TYPE_CHECKING:
     from anygpt.model import AnyGPT
@@ -143,7 +142,7 @@ def answer(
         try:
             if request.messages is None:
                 raise CommandError(request.error)
-            good.append((index, _with_media(request.messages, config)))
+            good.append((index, with_media(request.messages, config)))
         except (ValueError, OSError) as error:
             results[index] = _failure(request, error)
     if good:
@@ -173,23 +172,6 @@ def _answer_good(
         paths = reply.save(output_dir / requests[index].folder)
         results[index] = {"id": requests[index].id, **as_json(reply, paths)}
     return results
-
-
-def _with_media(conversation: Conversation, config: AnyGPTConfig) -> Conversation:
-    """The conversation with the files that it names read."""
-    return [
-        {**message, "content": [_load(part, message["role"], config) for part in message["content"]]}
-        for message in conversation
-    ]
-
-
-def _load(part: dict[str, Any], role: str, config: AnyGPTConfig) -> dict[str, Any]:
-    modality = part["type"]
-    if modality == "text":
-        return part
-    if role == "user":
-        check_modality(modality, config)
-    return {"type": modality, modality: media.read(modality, part["path"])} if "path" in part else part
 
 
 def _failure(request: Request, error: BaseException) -> Result:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anygpt.cli.answering import show
+from anygpt.cli.boxes import show_boxes, window_of
 from anygpt.cli.errors import CommandError, is_mistake, one_line
+from anygpt.cli.examples import Examples, read_examples
 from anygpt.cli.files import check_output_dir, take_name, write_text
 from anygpt.cli.loading import check_modality, find_model, load_model
 from anygpt.cli.terminal import Screen
 from anygpt.config import INPUT_MODALITIES, AnyGPTConfig, unknown
+from anygpt.grounding import in_view
 from encoders import media
 
 if TYPE_CHECKING:
@@ -41,16 +44,31 @@ HELP = """\
 /quit        leave, as Ctrl-D does; Ctrl-C stops an answer"""
 
 
-def chat(model: str, output_dir: Path, seed: int) -> None:
-    """Talk until the input ends or the person leaves."""
+def chat(
+    model: str,
+    output_dir: Path,
+    seed: int,
+    *,
+    examples: Path | None,
+    shots: int | None,
+    interleaved: bool,
+    boxes: bool,
+) -> None:
+    """Talk until the input ends or the person leaves.
+
+    Args:
+        examples, shots, interleaved: see `anygpt.cli.examples`; they stand before the first message.
+        boxes: draw those of the answers.
+    """
     check_output_dir(output_dir)
     folder, config = find_model(model)
+    shown = read_examples(examples, shots, interleaved, config)
     lively = sys.stdin.isatty() and sys.stdout.isatty()
     screen = Screen(lively)
     screen.note(f"AnyGPT, {model}. /help says what you can do; Ctrl-D leaves.")
     screen.status("loading the model …")
     session = load_model(folder, config).session()
-    talk = Talk(session, config, model, screen, output_dir, seed)
+    talk = Talk(session, config, model, screen, output_dir, seed, shown, boxes)
     for line in _typed(screen) if lively else _piped():
         if not talk.take(line.strip()):
             break
@@ -96,7 +114,11 @@ class Talk:
         screen: Screen,
         output_dir: Path,
         seed: int,
+        examples: Examples | None,
+        boxes: bool,
     ) -> None:
+        self.examples, self.boxes = examples, boxes
+        self.picture: Any = None  # the last one that the person gave
         self.session, self.config, self.model = session, config, model
         self.screen, self.output_dir, self.seed = screen, output_dir, seed
         self.attached: list[tuple[str, Path, Any]] = []  # modality, path, medium
@@ -159,7 +181,17 @@ class Talk:
         said = [{"type": "text", "text": text}] if text else []
         content = [*({"type": modality, modality: medium} for modality, _, medium in given), *said]
         self.attached = []
-        answer = show(self.session.stream(content, seed=self.seed), self.screen, self.output_dir)
+        self.picture = next((m for kind, _, m in reversed(given) if kind == "image"), self.picture)
+        model = self.session.model
+        if self.boxes and self.picture is not None and said:
+            words = in_view(text, window_of(model, self.picture))
+            content[-1] = {"type": "text", "text": words}
+        messages = [{"role": "user", "content": content}]
+        if self.examples is not None and not self.transcript:
+            messages = self.examples.before(model, messages)
+        answer = show(self.session.continued(messages, seed=self.seed), self.screen, self.output_dir)
+        if self.boxes:
+            show_boxes(model, answer, self.picture, self.output_dir, self.screen)
         paths = [{"type": modality, "path": str(path.absolute())} for modality, path, _ in given]
         answer = [_absolute(part) for part in answer]
         self.transcript += [
@@ -170,7 +202,7 @@ class Talk:
     def reset(self, _: str) -> None:
         """Begin anew."""
         self.session.reset()
-        self.attached, self.transcript = [], []
+        self.attached, self.transcript, self.picture = [], [], None
         self.screen.note("a new conversation")
 
     def set_seed(self, text: str) -> None:

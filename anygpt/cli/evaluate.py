@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from anygpt.cli.errors import CommandError
 from anygpt.cli.files import check_output_dir
 from anygpt.cli.loading import find_model, load_model
 from anygpt.evaluation import SUITES
+from anygpt.evaluation.in_context import MOST_SHOTS, SHOTS, SUITE
 from anygpt.evaluation.suites import check_suites, evaluate, plan
 
 
@@ -20,21 +23,24 @@ def run_suites(
     report: Path,
     count: int | None,
     seed: int,
+    shots: str | None,
     features: str | None,
 ) -> None:
     """Run one suite or all, and write the report. All is checked before the model is loaded.
 
     Args:
         count: cases of each cell; None takes 100, and all of a file.
+        shots: numbers of examples before a question, such as "0,1,2", for the suite in-context.
         features: an encoder by which FID and CLIPScore compare; None takes the model's own.
     """
     suites = SUITES if suite == "all" else (suite,)
     check_suites(suites, data)
+    numbers = _numbers(shots, suites)
     check_output_dir(report, "--report")
     folder, config = find_model(model)
     count = count if count is not None else (0 if data else 100)
     for name in suites:
-        plan(name, config, count, seed, data)
+        plan(name, config, count, seed, data, numbers)
     anygpt = load_model(folder, config)
     from anygpt.evaluation.literature import features_of
     from anygpt.evaluation.report import write_report
@@ -49,6 +55,7 @@ def run_suites(
             count=count,
             seed=seed,
             data=data,
+            shots=numbers,
             features=compared,
             settings={"model": model, "weights": _weights(folder)},
         )
@@ -56,6 +63,18 @@ def run_suites(
         print("stopped; what is done is kept, the same command goes on", file=sys.stderr)
         raise
     print(write_report(report))
+
+
+def _numbers(shots: str | None, suites: Sequence[str]) -> tuple[int, ...]:
+    """The numbers of shots in an option such as "0,1,2,4,8"."""
+    if shots is None:
+        return SHOTS
+    if SUITE not in suites:
+        raise CommandError(f"--shots is for the suite {SUITE}")
+    words = [word.strip() for word in shots.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) <= MOST_SHOTS for word in words):
+        raise CommandError(f"--shots takes numbers from 0 to {MOST_SHOTS} such as 0,1,2,4,8, not {shots!r}")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _weights(folder: Path) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from anygpt.checkpoint import find_checkpoint, read_config
 from anygpt.cli.errors import CommandError
 from anygpt.config import AnyGPTConfig
+from anygpt.messages import Conversation
+from encoders import media
 
 if TYPE_CHECKING:
     from anygpt.model import AnyGPT
@@ -29,6 +31,23 @@ def check_modality(modality: str, config: AnyGPTConfig) -> None:
     if modality not in config.inputs:
         accepted = ", ".join(config.inputs) or "text alone"
         raise CommandError(f"this model does not take {modality}; it takes {accepted}")
+
+
+def with_media(conversation: Conversation, config: AnyGPTConfig) -> Conversation:
+    """The conversation with the files that it names read."""
+    return [
+        {**message, "content": [_load(part, message["role"], config) for part in message["content"]]}
+        for message in conversation
+    ]
+
+
+def _load(part: dict[str, Any], role: str, config: AnyGPTConfig) -> dict[str, Any]:
+    modality = part["type"]
+    if modality == "text":
+        return part
+    if role == "user":
+        check_modality(modality, config)
+    return {"type": modality, modality: media.read(modality, part["path"])} if "path" in part else part
 
 
 def be_quiet() -> None:

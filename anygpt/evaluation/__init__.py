@@ -1,3 +1,12 @@
 """Measurements: what a model makes and says, read back from pixels, samples and words, or compared with references."""
 
-SUITES = ("toyworld", "switching", "image-caption", "vqa", "text-to-image", "text-to-audio", "text-to-video")
+SUITES = (
+    "toyworld",
+    "switching",
+    "in-context",
+    "image-caption",
+    "vqa",
+    "text-to-image",
+    "text-to-audio",
+    "text-to-video",
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from anygpt.config import unknown
 from anygpt.evaluation import wordings
 from anygpt.evaluation.errors import EvaluationError
 from anygpt.evaluation.requests import (
@@ -24,12 +22,11 @@ from anygpt.evaluation.requests import (
     user,
 )
 from anygpt.evaluation.wordings import article, finish, pick, scene_words
-from anygpt.messages import MessageError, normalise
+from anygpt.shots import read_line
 from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound, place_phrase
 from anygpt.toyworld.sounds import tone_of
 
 Rng = np.random.Generator
-KEYS = ("id", "messages", "reference")
 
 
 def caption_example(rng: Rng, held_out: bool) -> Case:
@@ -100,21 +97,7 @@ def read_data(
 
 
 def _read_line(line: bytes, number: int, inputs: Collection[str], made: str | None) -> tuple[str, Case]:
-    values = json.loads(line)
-    if not isinstance(values, dict):
-        raise EvaluationError('is not an object such as {"messages": […], "reference": …}')
-    for key in values:
-        if key not in KEYS:
-            raise EvaluationError(unknown("key", key, KEYS))
-    messages = normalise(values.get("messages"))
-    if messages[-1]["role"] != "user":
-        raise EvaluationError(f"the last message must be the user's, not the {messages[-1]['role']}'s")
-    if not values.get("reference"):
-        raise EvaluationError("has no reference, the right answer")
-    try:
-        [answer] = normalise([{"role": "assistant", "content": values["reference"]}])
-    except MessageError as error:
-        raise EvaluationError(f"reference: {str(error).removeprefix('message 0')}") from error
+    given_id, messages, answer = read_line(line)
     for part in (part for message in (*messages, answer) for part in message["content"]):
         if "path" in part and not part["path"].is_file():
             raise EvaluationError(f"there is no file {part['path']}")
@@ -127,7 +110,7 @@ def _read_line(line: bytes, number: int, inputs: Collection[str], made: str | No
     case = Case(
         messages, (made,) if made else given, wanted=_words(answer["content"]), reference=answer["content"]
     )
-    return str(values.get("id", number)), case
+    return str(number if given_id is None else given_id), case
 
 
 def _words(content: list[dict[str, Any]]) -> str:

@@ -125,6 +125,20 @@ def _switching(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _in_context(figures: dict[str, Any]) -> list[str]:
+    text = ["The share of answers that are right, by how many examples stand before the question."]
+    for task, cells in figures["tasks"].items():
+        chance = ", ".join(f"{name} {share}" for name, share in figures["chance"][task].items())
+        names = list(next(iter(cells.values()))["shares"])
+        rows = [
+            [number, *(f"{cell['shares'][n]:.3f} ± {cell['errors'][n]:.3f}" for n in names)]
+            for number, cell in cells.items()
+        ]
+        text += [f"### {task}", _table(["shots", *names], rows), f"By chance: {chance}." if chance else ""]
+    cases = [[case["wanted"], case["seen"]] for case in figures["worst"][:WORST]]
+    return [*text, "### Worst cases", _table(["wanted", "seen"], cases)]
+
+
 def _counted(figure: Mapping[str, Any]) -> list[str]:
     return [f"{figure['share']:.3f} ± {figure['error']:.3f}", str(figure["of"])]
 
@@ -145,7 +159,7 @@ def _literature(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-SECTIONS = {"toyworld": _matrix, "switching": _switching}
+SECTIONS = {"toyworld": _matrix, "switching": _switching, "in-context": _in_context}
 
 
 def _gallery(records: Sequence[Record], folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from anygpt.evaluation import wordings
-from anygpt.evaluation.scoring import SHOWN, Facts
+from anygpt.evaluation.scoring import SHOWN, Checks, Facts
 from anygpt.evaluation.wordings import (
     article,
     finish,
@@ -73,6 +73,7 @@ class Case:
         split: "seen" or "held-out".
         refuse: whether the only honest answer is that it can't.
         reference: an answer that would be right, as a message's content.
+        judge: what is right in the answer's words, where `said` cannot tell.
     """
 
     messages: list[Message]
@@ -84,6 +85,7 @@ class Case:
     split: str = ""
     refuse: bool = False
     reference: list[Part] = field(default_factory=list)
+    judge: Callable[[str], Checks] | None = None
 
 
 def split_of(held_out: bool) -> str:

@@ -188,6 +188,8 @@ def check(case: Case, reply: Reply) -> tuple[Checks, str]:
         checks |= {"words": all(said.values())} if said else {}
     else:
         checks |= {**said, "all": all(said.values())} if said else {}
+    if case.judge is not None:
+        checks |= case.judge(reply.text)
     words = []
     for modality, truth in zip(case.media, case.shown, strict=False):
         medium = next((part[modality] for part in reply.content if part["type"] == modality), None)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anygpt.config import AnyGPTConfig
-from anygpt.evaluation import SUITES, conversations, examples
+from anygpt.evaluation import SUITES, conversations, examples, in_context
 from anygpt.evaluation.errors import EvaluationError
 from anygpt.evaluation.matrix import summarise_matrix
 from anygpt.evaluation.requests import CARRIED, MATRIX, Case, split_of
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from anygpt.model import AnyGPT
 
 MADE = {"text-to-image": "image", "text-to-audio": "audio", "text-to-video": "video"}
+OWN_DATA = ("toyworld", in_context.SUITE)
 NEEDS_TORCHMETRICS = ("image-caption", *MADE)
+QUICK_SUITES = ("switching", in_context.SUITE)  # what is in their media is not looked at
 RESULTS, CEILINGS = "results.json", "ceilings.json"
 
 Turns = tuple[Case, ...]
@@ -46,30 +48,40 @@ def check_suites(suites: Sequence[str], data: Path | None) -> None:
         EvaluationError: data for a suite that takes none, or for several; a library that is missing.
     """
     if data is not None and len(suites) > 1:
+        accepted = [suite for suite in SUITES if suite not in OWN_DATA]
+        raise EvaluationError(f"--data is for one suite: name it with --suite, one of {', '.join(accepted)}")
+    if data is not None and suites[0] in OWN_DATA:
         raise EvaluationError(
-            f"--data is for one suite: name it with --suite, one of {', '.join(SUITES[1:])}"
-        )
-    if data is not None and suites[0] == "toyworld":
-        raise EvaluationError(
-            "the toyworld suite makes its own data: leave out --data, or choose another --suite"
+            f"the {suites[0]} suite makes its own data: leave out --data, or choose another --suite"
         )
     if any(suite in NEEDS_TORCHMETRICS for suite in suites) and find_spec("torchmetrics") is None:
         needy = next(suite for suite in suites if suite in NEEDS_TORCHMETRICS)
         raise EvaluationError(f"the suite {needy} needs torchmetrics: pip install 'anygpt[eval]'")
 
 
-def plan(suite: str, config: AnyGPTConfig, count: int, seed: int, data: Path | None) -> dict[str, list[Item]]:
+def plan(
+    suite: str,
+    config: AnyGPTConfig,
+    count: int,
+    seed: int,
+    data: Path | None,
+    shots: Sequence[int] = in_context.SHOTS,
+) -> dict[str, list[Item]]:
     """The suite's conversations, cell by cell.
 
     Args:
         config: cells with a modality that the model does not have are left out.
         count: of conversations in a cell; from data, all lines if 0, otherwise the first ones.
+        shots: how many examples stand before a question, in the suite in-context.
     """
     if data is not None:
         lines = examples.read_data(data, config.inputs, MADE.get(suite))
         return {
             "data": [Item(f"{suite}/data/{identity}", turns) for identity, turns in lines[: count or None]]
         }
+    if suite == in_context.SUITE:
+        _check_pictures(suite, config)
+        return in_context.plan_lessons(count, seed, shots)
     return {
         name: [Item(f"{suite}/{name}/{i}", partial(_make, suite, name, cell, i, seed)) for i in range(count)]
         for name, cell in _cells(suite, config).items()
@@ -106,9 +118,13 @@ def _cells(suite: str, config: AnyGPTConfig) -> dict[str, Cell]:
                 f"this model makes no {MADE[suite]}; it makes {', '.join(config.outputs) or 'text alone'}"
             )
         return {"toy": one(partial(examples.making_example, made=MADE[suite]))}
+    _check_pictures(suite, config)
+    return {"toy": one({"image-caption": examples.caption_example, "vqa": examples.vqa_example}[suite])}
+
+
+def _check_pictures(suite: str, config: AnyGPTConfig) -> None:
     if "image" not in config.inputs:
         raise EvaluationError(f"this model takes no image, which the suite {suite} is about")
-    return {"toy": one({"image-caption": examples.caption_example, "vqa": examples.vqa_example}[suite])}
 
 
 def _has(config: AnyGPTConfig, cell: str) -> bool:
@@ -124,6 +140,7 @@ def evaluate(
     count: int = 100,
     seed: int = 0,
     data: Path | None = None,
+    shots: Sequence[int] = in_context.SHOTS,
     features: Features | None = None,
     settings: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
@@ -135,6 +152,7 @@ def evaluate(
         suites: of `anygpt.evaluation.SUITES`.
         count: conversations of each cell; of a file, 0 takes all.
         data: a JSON Lines file of cases, for one suite; None makes cases from the toy world.
+        shots: how many examples stand before a question, in the suite in-context.
         features: what FID and CLIPScore compare by; None takes the model's own encoder of the modality.
         settings: what else the answers depend on and a run that goes on must share, such as the model's name.
         options: of `model.chat`.
@@ -148,7 +166,7 @@ def evaluate(
     from tqdm import tqdm
 
     check_suites(suites, data)
-    plans = {suite: plan(suite, model.config, count, seed, data) for suite in suites}
+    plans = {suite: plan(suite, model.config, count, seed, data, shots) for suite in suites}
     digest = hashlib.sha256(data.read_bytes()).hexdigest()[:16] if data else None
     log = Log(folder, {**(settings or {}), "seed": seed, "data": digest})
     total = sum(len(items) for cells in plans.values() for items in cells.values())
@@ -157,7 +175,8 @@ def evaluate(
         for suite, cells in plans.items():
             for name, items in cells.items():
                 bar.set_description(f"{suite}, {name}")
-                run(model, items, log, bar, seed=seed, quick=suite == "switching", options=options or {})
+                quick = suite in QUICK_SUITES
+                run(model, items, log, bar, seed=seed, quick=quick, options=options or {})
     for suite, cells in plans.items():
         records = {name: [log.records[item.id] for item in items] for name, items in cells.items()}
         figures = _summarise(model, suite, records, folder, count, seed, features)
@@ -190,6 +209,8 @@ def _summarise(
             [{"cell": name, **record} for name, records in cells.items() for record in records]
         )
     single = {name: [{"id": r["id"], **r["turns"][0]} for r in records] for name, records in cells.items()}
+    if suite == in_context.SUITE:
+        return in_context.summarise_lessons(single)
     if suite == "toyworld":
         return summarise_matrix(single, _ceilings(model, folder / CEILINGS, count, seed))
     from anygpt.evaluation import literature

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from anygpt.toyworld import smalltalk
+from anygpt.toyworld import lessons, smalltalk
 from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
 from anygpt.toyworld.phrases import (
     BACKGROUND_WORDS,
@@ -378,6 +378,22 @@ class Talk:
         self.scene, self.kind = self.new_scene(two_things=0.3), "image"
         self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
 
+    def caption_image(self) -> None:
+        """A picture without a question, and its caption."""
+        part = image_part(self.new_scene(two_things=0))
+        caption = {"type": "text", "text": part.pop("caption")}
+        self.messages += [{"role": "user", "content": [part]}, {"role": "assistant", "content": [caption]}]
+
+    def ask_several(self) -> None:
+        """A picture, and questions about it over one to four turns."""
+        self.given_image()
+        for _ in range(self.rng.integers(4)):
+            self.ask_about_scene(None, "image")
+
+    def lesson(self) -> None:
+        """Exchanges that teach a word or a way to answer, and one that asks for it."""
+        self.messages += lessons.lesson(self.rng, self.accept).messages
+
     def given_video(self) -> None:
         self.scene, self.kind = self.new_scene(moving=True), "video"
         self.ask_about_scene([{"type": "video", "scene": self.scene}], "video")
@@ -721,6 +737,8 @@ class Talk:
         self.say(text, reply)
 
 
+# How conversations begin, with weights. Other mixtures may also name `caption_image`,
+# `ask_several` and `lesson`.
 STARTS: dict[str, float] = {
     "request_picture": 5,
     "request_film": 4,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anygpt.grounding import FORMS, Box, GroundingError, draw, parse, render
+from anygpt.grounding import FORMS, Box, GroundingError, draw, form_of, parse, render
 
 LABELS = ["", "star", "a red circle", "the dog's left ear", "étoile 星", "x-1 (big)"]
 
@@ -228,3 +228,46 @@ def test_boxes_are_drawn_where_they_are() -> None:
     named = np.asarray(draw(image, [Box(0.2, 0.2, 0.8, 0.6, "star"), Box(0, 0, 1, 1, "all")]))
     assert (named != 255).any(-1).sum() > (drawn != 255).any(-1).sum()
     assert not (named[0, 0] == drawn[10, 20]).all()  # each in a colour of its own
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_a_text_is_told_by_its_marks(form: str) -> None:
+    right = sum(
+        form_of(f"Here: {render([box], form)}") == form
+        for box in random_boxes(form, 500, seed=7)
+        if max(box.corners) > 0.001
+    )
+    assert right == sum(max(box.corners) > 0.001 for box in random_boxes(form, 500, seed=7))
+    assert form_of("hello") == form_of("[0, 0, 1, 1]") == "fractions"
+    assert form_of("[0, 0, 1000, 1200]") == "integers" and form_of("[0.1, 0, 1, 1.2]") == "fractions"
+
+
+def test_ten_thousand_answers_are_drawn_or_told() -> None:
+    """From any text to a picture with boxes on it: nothing raises, and labels may be anything."""
+    chance = random.Random(8)
+    marks = "[]{}<>,:.\"'\\\n\0\u200b\ud800é星🎈-0123456789eE "
+    image = Image.new("RGB", (40, 24), (255, 255, 255))
+    boxes = {name: random_boxes(name, 50, seed=9) for name in FORMS}
+    drawn = told = 0
+    for number in range(10_000):
+        form = chance.choice(list(FORMS))
+        text = render(chance.sample(boxes[form], 2), form)
+        start = chance.randrange(len(text) + 1)
+        noise = "".join(chance.choices(marks, k=chance.randint(0, 6)))
+        text = text[:start] + noise + text[start + chance.randint(0, 4) :]
+        found = parse(text, form_of(text))
+        told += bool(found.problems)
+        if number % 5 == 0:
+            drawn += draw(image, found.boxes).tobytes() != image.tobytes()
+    assert told > 2000 and drawn > 1000
+    for label in ("\ud800", "\0\0", "\u200b", "a\nb\nc", "星" * 500, "🎈"):
+        draw(image, [Box(0.1, 0.1, 0.9, 0.9, label)])
+
+
+def test_a_box_beyond_the_picture_is_not_drawn_but_refused() -> None:
+    image = Image.new("RGB", (40, 24))
+    for corners in ((0, 0, 1.2, 1), (0.5, 0, 0.4, 1), (float("nan"), 0, 1, 1), (0, float("-inf"), 1, 1)):
+        with pytest.raises(GroundingError, match="beyond the picture|ends before"):
+            draw(image, [Box(*corners)])
+    for corners in ((1, 1, 1, 1), (0, 0, 0, 0), (0, 0, 1, 1)):
+        draw(image, [Box(*corners, "edge")])
