@@ -15,7 +15,7 @@ chat: $(READY)
 test: lint
 	@$(VENV)/bin/python -m pytest -q $(ARGS)
 
-# A small sample: within 20 minutes on two cores. `make report COUNT=300` takes hours and has small errors.
+# A small sample; `make report COUNT=300` takes hours and has small errors.
 COUNT ?= 10
 report: $(READY_EVAL)
 	@$(VENV)/bin/anygpt evaluate --report output/report --count $(COUNT) $(ARGS)

@@ -60,9 +60,8 @@ class _Step(nn.Module):
 
     def forward(self, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         loss, parts = self.stage.loss(self.model, batch, step)
-        if (
-            not loss.requires_grad
-        ):  # nothing that trains had a part in it, as in stage 1 where a batch is text alone
+        # Nothing that trains may have had a part in it, as in stage 1 where a batch is text alone.
+        if not loss.requires_grad:
             loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
         return loss, parts
 
