@@ -6,7 +6,7 @@ such a tensor. To support another pipeline, add an entry to `CONDITIONINGS`; not
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -251,13 +251,7 @@ CONDITIONINGS: dict[str, Conditioning] = {
         negative=_empty_prompt(_sequence_text),
         options={**_SIZE, "num_frames": "num_frames"},
     ),
-    "AnimateDiffPipeline": Conditioning(
-        modality="video",
-        shape=_sequence_shape,
-        to_kwargs=_sequence_kwargs,
-        denoiser_kwargs=_frames_denoiser,
-        encode_text=_sequence_text,
-        negative=_empty_prompt(_sequence_text),
-        options={**_SIZE, "num_frames": "num_frames"},
-    ),
 }
+CONDITIONINGS["AnimateDiffPipeline"] = replace(
+    CONDITIONINGS["TextToVideoSDPipeline"], denoiser_kwargs=_frames_denoiser
+)
