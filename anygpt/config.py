@@ -33,7 +33,8 @@ class AdapterConfig:
         num_layers: 12 in a `q-former`, 6 in a `perceiver`.
         num_heads: 12 in a `q-former`, 8 in a `perceiver`.
         feedforward: width within a `q-former`'s feed-forward (3072); a `perceiver`'s is 4 times its width.
-        frames: how many frames or clips a medium's features come from; a `perceiver` gives each a time embedding.
+        frames: how many frames or clips a medium's features come from: `linear` and `mlp` read them joined, a
+            `perceiver` gives each a time embedding.
     """
 
     kind: str = "linear"

@@ -40,10 +40,10 @@ ADAPTERS: dict[str, Callable[[AdapterConfig, int, int, int], nn.Module]] = {
 
 
 class Adapter(nn.Module):
-    """Features (B, tokens, dim) → LLM embeddings (B, tokens' · config.tokens, hidden).
+    """Features (B, frames · tokens, dim), frame by frame → LLM embeddings (B, tokens' · config.tokens, hidden).
 
-    tokens' are the features' own tokens with `linear` and `mlp`, and `config.queries` with `q-former` and
-    `perceiver`.
+    tokens' are the features' own tokens with `linear` and `mlp`, which read what a place has in all of
+    `config.frames` together, and `config.queries` with `q-former` and `perceiver`.
 
     Args:
         config: which kind, its sizes, and how many embeddings each of those tokens becomes.
@@ -59,7 +59,20 @@ class Adapter(nn.Module):
         if config.kind not in ADAPTERS:
             raise ConfigError(unknown("adapter", config.kind, ADAPTERS))
         self.hidden = hidden
-        self.map = ADAPTERS[config.kind](config, dim, hidden, config.tokens * hidden)
+        # A map has one place to look at, while queries look at all of them.
+        self.joined = config.frames if config.kind in ("linear", "mlp") else 1
+        self.map = ADAPTERS[config.kind](config, dim * self.joined, hidden, config.tokens * hidden)
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.joined > 1:
+            features = _frames_joined(features, self.joined)
         return self.map(features).reshape(len(features), -1, self.hidden)
+
+
+def _frames_joined(features: Tensor, frames: int) -> Tensor:
+    """(B, frames · tokens, dim), frame by frame → (B, tokens, frames · dim)."""
+    if features.shape[1] % frames:
+        raise ValueError(
+            f"the adapter was made for {frames} frames, and {features.shape[1]} features do not divide into them"
+        )
+    return features.unflatten(1, (frames, -1)).transpose(1, 2).flatten(2)

@@ -56,6 +56,25 @@ from anygpt.toyworld.sounds import Tone, random_tone, tone_of
 Part = dict
 Rng = np.random.Generator
 OUTPUTS = ("image", "audio", "video")
+WHEREABOUTS = (
+    "whereabouts is it?",
+    "where precisely is it?",
+    "where about is the thing?",
+    "in which corner or at which edge is it?",
+    "where does it lie?",
+    "where does it stand?",
+)
+COUNT_ASKS = (
+    "how many things are there?", "how many shapes are in it?", "how many things do you see?", "count the things", "how many are there?", "how many objects are shown?",
+    "is there one thing or are there two?", "is it one thing or two?", "count the shapes", "how many shapes can you see?", "how many different things does it show?",
+)  # fmt: skip
+RELATION_ASKS = (
+    "how are {one} and {other} placed?", "what is the relation of {one} to {other}?", "where is {one} relative to {other}?", "where is {one}, seen from {other}?",
+    "in which direction from {other} is {one}?", "where does {one} stand relative to {other}?", "tell me how {one} is placed next to {other}",
+    "is {one} above {other}, or below, or beside it?", "left, right, above or below {other}: where is {one}?", "to which side of {other} do you see {one}?",
+    "compare the places of {one} and {other}", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
+    "does {one} lie to the left, to the right, above or below {other}?", "what lies where: {one} and {other}?",
+)  # fmt: skip
 ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in questions
 
 # What the model chooses where a request leaves it open, half of the time; else anything.
@@ -136,6 +155,58 @@ THING_SOUND_ASKS = (
     "make a sound for {x}", "which sound does {x} make?", "what noise does {x} make?", "compose the sound of {x}", "may i hear {x}?", "i would love to hear {x}",
     "turn {x} into a sound", "give me audio of {x}", "synthesise the sound of {x}", "what would {x} sound like?", "imitate {x}", "let us hear {x}",
 )  # fmt: skip
+LISTED_ASKS = (
+    "make {x}", "give me {x}", "create {x}", "i want {x}", "i need {x}", "generate {x}", "show me {x}", "produce {x}", "i would like {x}", "i'd like to have {x}",
+    "get me {x}", "prepare {x}", "make me {x}", "send me {x}", "may i have {x}?", "could i get {x}?", "are you able to make {x}?", "{x}", "let us have {x}",
+    "there should be {x}", "we need {x}", "what i want is {x}",
+)  # fmt: skip
+CHANGES = {
+    "colour": ("make {it} {x}", "now make {it} {x}", "change {it} to {x}", "in {x} please", "paint {it} {x}", "turn {it} {x}", "change the colour to {x}", "now in {x}",
+               "and now {x}", "{x} instead", "do it in {x}", "the same in {x}", "now {x}", "take {x} as the colour", "use {x} for {it}", "colour {it} {x}", "let the colour be {x}",
+               "{x} would be better", "recolour {it}: {x}"),
+    "shape": ("make {it} a {x}", "now make {it} a {x}", "turn {it} into a {x}", "the same with a {x}", "now a {x}", "change the shape to a {x}", "a {x} instead",
+              "replace it with a {x}", "and as a {x}", "use a {x} for it", "let the shape be a {x}", "swap {it} for a {x}", "a {x} would be better", "take a {x}"),
+    "size": ("make {it} {x}", "now make {it} {x}", "{x} please", "now {it} should be {x}", "and now {x}", "change the size to {x}", "let the size be {x}", "{x} would be better",
+             "a {x} one instead", "resize {it}: {x}"),
+    "place": ("move {it} so that it is {x}", "put {it} {x}", "now put {it} {x}", "place {it} {x}", "now {x}", "the same {x}", "i want {it} {x}", "shift {it} so that it is {x}",
+              "let its place be {x}", "have {it} {x}"),
+    "motion": ("make {it} {x}", "now {it} should be {x}", "now {x}", "let me have {it} {x}", "the same, but {x}", "but {x}", "i want {it} {x}", "have {it} {x}"),
+    "background": ("make it {x}", "now {x}", "the same {x}", "put it {x}", "{x} please", "change it so that it is {x}", "have it {x}"),
+}  # fmt: skip
+BACKGROUND_CHANGES = (
+    "make the background {x}", "change the background to {x}", "with a {x} background", "now the background {x}", "the background should be {x}", "paint the background {x}",
+    "use {x} as the background", "let the background be {x}", "i'd prefer a {x} background", "how about a {x} background?", "what about {x} as the background?",
+    "can the background be {x}?", "might the background be {x}?", "turn the background {x}", "do it over with a {x} background", "again, with a {x} background",
+    "once more with a {x} background", "i want the background {x}", "{x} behind it, please", "i'd like it better with a {x} background",
+)  # fmt: skip
+CHANGE_COMMANDS = (
+    "do it again, but {x}", "make the same thing {x}", "repeat it, {x} this time", "once more, but {x}", "again, {x} this time", "give me the same, but {x}", "have it {x}",
+    "do the same thing {x}", "try it {x}", "let it be {x}", "do that over, {x}", "make it again {x}", "give it to me {x}", "make another one, {x}", "change it: {x}",
+    "show it {x}", "do it {x} instead", "let me have it {x}",
+)  # fmt: skip
+CHANGE_WISHES = (
+    "i'd prefer it {x}", "it should be {x}", "i want it {x}", "i'd like it {x}", "what if it were {x}?", "how about {x}?", "might it be {x}?", "can it be {x}?", "can i have it {x}?",
+    "i'd like it better {x}", "no, {x}", "rather {x}", "actually, {x}", "hmm, {x} instead", "what about {x}?", "i would prefer {it} to be {x}", "i meant {x}", "sorry, i meant {x}",
+    "may i have it {x}?", "the same thing, but {x}", "not quite: {x}, please", "{it} should rather be {x}", "why not {x}?", "i think {x} would be nicer", "could you do it {x}?",
+    "would you make it {x}?", "{x}, please", "let's have it {x}",
+)  # fmt: skip
+ITS_MEDIA = {
+    "image": ("draw it", "paint it", "make a picture of it", "show a picture of it", "show it", "draw a picture", "sketch it", "draw the same thing", "give me an image of it"),
+    "audio": ("play its sound", "let me hear it", "make its sound", "play the sound", "give me its sound", "add its sound", "add a sound", "play it", "generate audio of it"),
+    "video": ("film it", "make a video of it", "animate it", "make a film of it", "show a film of it", "make a clip of it", "show it as a film", "create an animation",
+              "turn it into a video"),
+}  # fmt: skip
+MEDIA_NOUNS = {
+    "image": ("a picture", "an image", "a drawing", "a painting"),
+    "audio": ("the sound", "a sound", "audio", "an audio clip"),
+    "video": ("a video", "a film", "a clip", "an animation", "a movie"),
+}
+# Said before a request for another form of a medium that was given.
+REMARKS = (
+    "here is something for you.", "look at this.", "what is this?", "do you know what this is?", "i wonder what this is.", "have a look at it.",
+    "see what i found.", "do you know how it sounds?", "i wonder how it sounds.", "can you imagine how it looks?", "do you see how it looks?", "i got this:",
+    "here you are:", "take this.", "what would that be?", "tell me how it looks.", "tell me how it sounds.", "can you say what that is?", "attached is one more.",
+)  # fmt: skip
 
 
 def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str) -> str:
@@ -146,6 +217,60 @@ def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str)
     text = start + pick(rng, commands).format(x=what) + pick(rng, POLITE_END)
     asking = start.startswith(("can", "could", "would"))
     return text + "?" if asking and "?" not in text and rng.random() < 0.7 else text
+
+
+def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
+    """One request for `what` in several media, in their order."""
+    form = rng.random()
+    if form < 0.15:
+        return (
+            f"{what}: {_all_of(rng, [pick(rng, ITS_MEDIA[kind]) for kind in kinds])}{pick(rng, POLITE_END)}"
+        )
+    start = pick(rng, POLITE_START)
+    if form < 0.55:
+        first = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kinds[0]]
+        command = pick(rng, tuple(way for way in first if "?" not in way)).format(x=what)
+        text = _all_of(rng, [command, *(pick(rng, ITS_MEDIA[kind]) for kind in kinds[1:])])
+        text = start + text + pick(rng, ("", "", "", " as well", " also", ", all of it"))
+    else:
+        media = _all_of(rng, [pick(rng, MEDIA_NOUNS[kind]) for kind in kinds], commands=False)
+        if len(kinds) == 2 and rng.random() < 0.15:
+            media = f"both {media}"
+        command = pick(rng, LISTED_ASKS)
+        text = command.format(x=f"{what} as {media}" if rng.random() < 0.15 else f"{media} of {what}")
+        text = text if command.startswith("{x}") else start + text
+    if text.endswith("?"):
+        return text
+    asking = start.startswith(("can", "could", "would")) and text.startswith(start)
+    return text + ("?" if asking and rng.random() < 0.7 else pick(rng, POLITE_END))
+
+
+def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
+    """One request to have `it` again with another value of the attribute `name`, said in words or, of a background, by name."""
+    start, end = pick(rng, POLITE_START), pick(rng, POLITE_END)
+    if name == "background":
+        if rng.random() < 0.4:
+            text = pick(rng, BACKGROUND_CHANGES).format(x=pick(rng, BACKGROUND_WORDS[value]))
+            return start + text if rng.random() < 0.3 else text
+        value = say_background(rng, value)
+    form = rng.random()
+    if form < 0.5:
+        text = pick(rng, CHANGES[name]).format(x=value, it=it)
+        return start + text + end if form < 0.25 else text
+    forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
+    what = pick(rng, forms.get(name, ("{}",))).format(value)
+    if form < 0.75:
+        return start + pick(rng, CHANGE_COMMANDS).format(x=what, it=it) + end
+    return pick(rng, CHANGE_WISHES).format(x=what, it=it)
+
+
+def _all_of(rng: Rng, items: list[str], commands: bool = True) -> str:
+    """A list in words: "a, b and c", or for commands also "a, then b, then c"."""
+    if commands and rng.random() < 0.6:
+        return pick(
+            rng, (" and ", " and ", " and then ", ", then ", " and also ", ", ", ". then ", "; ")
+        ).join(items)
+    return ", ".join(items[:-1]) + pick(rng, (" and ", " and ", ", and ", " and also ")) + items[-1]
 
 
 def finish(rng: Rng, text: str) -> str:
@@ -298,7 +423,7 @@ class Talk:
     def request_several(self) -> None:
         """One thing in two or three media, or two things in two media."""
         rng = self.rng
-        kinds = list(rng.permutation(OUTPUTS)[: 2 if rng.random() < 0.75 else 3])
+        kinds = list(rng.permutation(OUTPUTS)[: 2 if rng.random() < 0.6 else 3])
         moving = "video" in kinds or rng.random() < 0.2
         scene = self.new_scene(moving=moving, two_things=0)
         said = chosen(rng, ("shape", "colour", "size", "place", "background")) | {"shape"}
@@ -309,53 +434,7 @@ class Talk:
         if rng.random() < 0.3:
             self.request_two_things(kinds[:2])
             return
-        verbs = {
-            "image": (
-                "draw it",
-                "paint it",
-                "make a picture of it",
-                "show a picture of it",
-                "show it",
-                "draw a picture",
-            ),
-            "audio": (
-                "play its sound",
-                "let me hear it",
-                "make its sound",
-                "play the sound",
-                "give me its sound",
-                "add its sound",
-            ),
-            "video": (
-                "film it",
-                "make a video of it",
-                "animate it",
-                "make a film of it",
-                "show a film of it",
-                "make a clip of it",
-            ),
-        }
-        nouns = {
-            "image": ("a picture", "an image", "a drawing"),
-            "audio": ("the sound", "a sound", "audio", "an audio clip"),
-            "video": ("a video", "a film", "a clip", "an animation"),
-        }
-        joiner = pick(rng, (" and ", " and ", " and then ", ", then ", " and also ", ", and "))
-        form = rng.random()
-        if form < 0.5:
-            first = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kinds[0]]
-            command = pick(rng, tuple(x for x in first if "?" not in x)).format(x=what)
-            text = (
-                pick(rng, POLITE_START) + command + "".join(joiner + pick(rng, verbs[k]) for k in kinds[1:])
-            )
-        elif form < 0.8:
-            listed = [pick(rng, nouns[k]) for k in kinds]
-            listing = ", ".join(listed[:-1]) + " and " + listed[-1]
-            ask_for = ("make", "give me", "create", "i want", "i need", "generate", "show me", "produce")
-            text = f"{pick(rng, POLITE_START)}{pick(rng, ask_for)} {listing} of {what}"
-        else:
-            text = f"{what}: " + joiner.join(pick(rng, verbs[k]) for k in kinds)
-        self.give(text + pick(rng, POLITE_END), [medium_of(k, scene) for k in kinds])
+        self.give(ask_for_several(rng, kinds, what), [medium_of(kind, scene) for kind in kinds])
         self.scene = scene
 
     def request_two_things(self, kinds: list[str]) -> None:
@@ -442,7 +521,8 @@ class Talk:
              f"I see {article(f'{thing.size} {thing.shape}')} {where}, {metres} away."),
             ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
             ("size", ("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
-            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
+             f"It is {where}."),
             ("distance", ("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
              f"It is {metres} away."),
         )  # fmt: skip
@@ -463,7 +543,8 @@ class Talk:
             ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
             ("colour", ("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "what colour must it be?", "name the colour"),
              f"It is {thing.colour}."),
-            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?"), f"It is {where}."),
+            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
+             f"It is {where}."),
             ("temperature", ("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
               "is it hot or cold?"),
              f"It is at about {degrees}."),
@@ -513,13 +594,13 @@ class Talk:
               f"how large is {the}?", f"what is the size of {the}?"),
              f"It is {thing.size}."),
             ("place", (f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
-              "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?"),
+              "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?",
+              *WHEREABOUTS),
              f"It is {place_phrase(thing.place)}."),
             ("background", ("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
               f"what is the background of the {noun}?", f"what background has the {noun}?", "is the background white, grey or black?"),
              f"The background is {scene.background}."),
-            ("count", ("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
-             "There is one thing."),
+            ("count", COUNT_ASKS, "There is one thing."),
             self.yes_or_no(thing),
         ]  # fmt: skip
         if kind == "video":
@@ -563,10 +644,8 @@ class Talk:
             ("colour of one", (f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
             ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
             ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
-            ("count", ("how many things are there?", f"how many shapes are in the {noun}?", "how many things do you see?", "count the things"),
-             "There are two things."),
-            ("relation", (f"how are {one} and {other} placed?", f"what is the relation of {one} to {other}?", f"where is {one} relative to {other}?"),
-             f"{one.capitalize()} is {how} {other}."),
+            ("count", COUNT_ASKS, "There are two things."),
+            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"{one.capitalize()} is {how} {other}.")] * 3,
             ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
             ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
         )  # fmt: skip
@@ -632,7 +711,17 @@ class Talk:
             "video": ("make a video of it", "film this", "animate this", "make a film of this", "turn this into a video", "show it as a film",
                       "make a video of this", "animate it", "generate a video of it", "create a clip of it", "make it into a movie of it"),
         }[wanted]  # fmt: skip
-        text = pick(rng, POLITE_START) + pick(rng, asks).rstrip("?") + extra
+        if rng.random() < 0.4:
+            # as a thing named in words is asked for
+            ways = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[wanted]
+            what = pick(
+                rng, ("this", "it", "this", "it", "that", "the same thing", "this thing", "what you got")
+            )
+            text = ask(rng, ways, (), what).rstrip("?") + extra
+        else:
+            text = pick(rng, POLITE_START) + pick(rng, asks).rstrip("?") + extra
+        if rng.random() < 0.15:
+            text = f"{pick(rng, REMARKS)} {text}"
         self.give(text, [medium_of(wanted, liked)], media)
         self.scene = liked
 
@@ -667,40 +756,18 @@ class Talk:
         else:
             return
         after = new.things[0]
-        it = pick(rng, ("it", "it", f"the {thing.shape}", "the thing"))
-        ways = {
-            "colour": (f"make {it} {{}}", f"now make {it} {{}}", f"change {it} to {{}}", "in {} please", f"paint {it} {{}}", f"turn {it} {{}}",
-                       "change the colour to {}", "now in {}", "and now {}", "{} instead", "do it in {}", "the same in {}", "now {}"),
-            "shape": (f"make {it} a {{}}", f"now make {it} a {{}}", f"turn {it} into a {{}}", "the same with a {}", "now a {}", "change the shape to a {}",
-                      "a {} instead", "replace it with a {}", "and as a {}"),
-            "size": (f"make {it} {{}}", f"now make {it} {{}}", "{} please", f"now {it} should be {{}}", "and now {}", "change the size to {}"),
-            "place": (f"move {it} so that it is {{}}", f"put {it} {{}}", f"now put {it} {{}}", f"place {it} {{}}", "now {}", "the same {}", f"i want {it} {{}}"),
-            "motion": (f"make {it} {{}}", f"now {it} should be {{}}", "now {}", f"let me have {it} {{}}", "the same, but {}", "but {}", f"i want {it} {{}}"),
-            "background": ("make it {}", "now {}", "the same {}", "put it {}", "{} please", "change it so that it is {}"),
-        }[name]  # fmt: skip
         value = {
             "colour": lambda: pick(rng, COLOUR_WORDS[after.colour]),
             "shape": lambda: pick(rng, SHAPE_WORDS[after.shape]),
-            "size": lambda: pick(rng, SIZE_WORDS[after.size]),
+            "size": lambda: pick(
+                rng, (*SIZE_WORDS[after.size], "bigger" if after.size == "large" else "smaller")
+            ),
             "place": lambda: pick(rng, PLACE_PHRASES[after.place]),
             "motion": lambda: pick(rng, MOTION_PHRASES[after.motion]),
-            "background": lambda: say_background(rng, background),
+            "background": lambda: background,
         }[name]()
-        text = pick(rng, ways).format(value)
-        if name == "size" and rng.random() < 0.4:
-            text = f"make {it} " + ("bigger" if after.size == "large" else "smaller")
-        if name == "background" and rng.random() < 0.5:
-            word = pick(rng, BACKGROUND_WORDS[background])
-            text = pick(
-                rng,
-                (
-                    "make the background {}",
-                    "change the background to {}",
-                    "with a {} background",
-                    "now the background {}",
-                ),
-            ).format(word)
-        self.give(text, [medium_of(self.kind, new)])
+        it = pick(rng, ("it", "it", f"the {thing.shape}", "the thing"))
+        self.give(ask_for_change(rng, name, value, it), [medium_of(self.kind, new)])
         self.scene = new
 
     def other_medium(self) -> None:
@@ -714,14 +781,29 @@ class Talk:
             extra = " " + pick(rng, MOTION_PHRASES[thing.motion])
         scene = Scene(self.scene.background, (thing,))
         asks = {
-            "image": ("now draw it", "draw it", "show me a picture of it", "make a picture of it", "now as a picture", "and a picture of it"),
+            "image": ("now draw it", "draw it", "show me a picture of it", "make a picture of it", "now as a picture", "and a picture of it",
+                      "have it as a picture", "as a drawing", "i need it as an image", "let me see it as a picture"),
             "audio": ("play its sound", "now play its sound", "what does it sound like", "let me hear it", "and its sound", "now the sound", "how does it sound",
                       "make its sound", "what sound does it make"),
             "video": ("now make a video of it", "animate it", "film it", "now as a film", "make a film of it", "and a video of it", "show it"),
         }[kind]  # fmt: skip
-        if kind == "video" and not extra and rng.random() < 0.3:
-            asks = ("animate it", "make a video of it")
-        self.give(pick(rng, asks) + extra, [medium_of(kind, scene)])
+        if rng.random() < 0.5:
+            ways = {
+                "image": (PICTURE_ASKS, PICTURE_WISHES),
+                "audio": (THING_SOUND_ASKS, ()),
+                "video": (FILM_ASKS, FILM_WISHES),
+            }[kind]
+            text = ask(
+                rng,
+                *ways,
+                pick(rng, ("it", "it", "the same", "the same thing", "that", "this", "this thing")),
+            )
+            text = text.removesuffix("?")
+        else:
+            text = pick(rng, asks)
+        self.give(
+            text + extra + pick(rng, ("", "", "", " as well", ", too", " also")), [medium_of(kind, scene)]
+        )
         self.scene = scene
 
     def plain(self) -> None:
@@ -744,17 +826,17 @@ STARTS: dict[str, float] = {
     "request_film": 4,
     "request_sound": 2.5,
     "request_thing_sound": 2.5,
-    "request_several": 4.5,
+    "request_several": 5.5,
     "given_image": 4,
-    "given_video": 3.5,
+    "given_video": 4,
     "given_audio": 3,
-    "given_depth": 2,
-    "given_thermal": 2,
+    "given_depth": 2.5,
+    "given_thermal": 2.5,
     "given_imu": 1.2,
     "cross": 4,
     "plain": 1.5,
     "outside": 2.5,
-    "knowledge": 1,
+    "knowledge": 1.6,
 }
 
 

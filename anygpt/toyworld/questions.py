@@ -39,6 +39,7 @@ NOUNS: dict[str, tuple[str, ...]] = {
     "place": ("the place", "its place", "the place of {it}", "its position", "the position of {it}", "the location of {it}", "the spot where {it} is"),
     "background": ("the background", "the colour of the background", "the ground behind {it}", "the colour behind {it}", "the backdrop"),
     "motion": ("the motion", "its motion", "the motion of {it}", "its movement", "the movement of {it}", "the kind of movement"),
+    "count": ("the number of things", "the number of shapes", "the count of things", "the number of objects in it"),
     "pitch": ("the pitch", "its pitch", "the pitch of the sound", "the height of the sound", "the pitch of {it}"),
     "contour": ("the contour", "its contour", "the course of the sound", "the change in the sound", "the contour of the sound"),
     "distance": ("the distance", "its distance", "the distance of {it}", "the distance in metres"),
@@ -48,6 +49,7 @@ NOUN_FRAMES = (
     "what is {x}?", "tell me {x}", "name {x}", "give me {x}", "say {x}", "state {x}", "what about {x}?", "{x}?", "could you name {x}?",
     "can you name {x}?", "i need {x}", "do you know {x}?", "describe {x}", "identify {x}", "determine {x}", "report {x}", "can you give me {x}?",
     "please give me {x}", "please tell me {x}", "i'd like to know {x}", "what would you say is {x}?", "could you find {x}?", "just {x}", "and {x}?",
+    "what exactly is {x}?", "tell me just {x}", "what, roughly, is {x}?", "i am asking for {x}", "what can you say about {x}?", "could you work out {x}?",
 )  # fmt: skip
 # … or as a clause.
 CLAUSES: dict[str, tuple[str, ...]] = {
@@ -57,6 +59,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
     "place": ("where {it} is", "where {it} is placed", "in which part {it} is", "where to find {it}", "where {it} can be found", "which place {it} has"),
     "background": ("what is behind {it}", "which background {it} has", "what the background is", "on which background {it} is", "which colour is behind {it}"),
     "motion": ("how {it} moves", "what {it} does", "in which direction {it} moves", "whether {it} moves", "how {it} is moving", "what {it} is doing"),
+    "count": ("how many things there are", "how many shapes there are", "how many objects it shows", "whether there is one thing or two", "how many you see"),
     "pitch": ("how high the sound is", "whether the sound is high, middle or low", "which pitch {it} has", "how high or low {it} is"),
     "contour": ("how the sound goes on", "how the sound changes", "whether the sound rises or falls", "what the sound does", "how {it} changes"),
     "distance": ("how far away {it} is", "how far {it} is", "how near {it} is", "at what distance {it} is"),
@@ -66,6 +69,7 @@ CLAUSE_FRAMES = (
     "tell me {x}", "please tell me {x}", "say {x}", "do you know {x}?", "i want to know {x}", "i'd like to know {x}", "could you say {x}?",
     "let me know {x}", "can you say {x}?", "find out {x}", "explain {x}", "i wonder {x}", "could you tell me {x}?", "would you tell me {x}?",
     "i would like to hear {x}", "are you able to say {x}?", "show that you know {x}", "please say {x}",
+    "tell me exactly {x}", "say precisely {x}", "can you work out {x}?", "may i know {x}?", "help me see {x}", "i am asking {x}",
 )  # fmt: skip
 DESCRIBE_FRAMES = (
     "describe {x}", "describe {x} to me", "give me a description of {x}", "what can be found in {x}?", "what does {x} show?", "tell me what {x} shows",

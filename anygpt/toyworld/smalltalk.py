@@ -90,6 +90,16 @@ QUESTIONS = (
     "where is berlin?", "when was the war?", "is there life on mars?", "how do airplanes fly?", "what should i eat today?", "tell me about history",
     "who are the beatles?", "what is a black hole?", "how do i learn english?", "what is your favourite book?", "send a message to john",
 )  # fmt: skip
+MOVES = {
+    "still": ("standing still", "still"),
+    **{way: (f"moving {way}", f"going {way}", f"sliding {way}") for way in ("left", "right", "up", "down")},
+}
+CONTOUR_QUESTIONS = (
+    "what does {x} sound like?", "what is the sound of {x}?", "how does {x} sound?", "what sound does {x} make?", "what is the contour of a thing that is {x}?",
+    "if a thing is {x}, what does its sound do?", "which contour has the sound of something {x}?", "how does something {x} sound?", "what happens to the sound when a thing is {x}?",
+    "what do i hear when a thing is {x}?", "tell me how {x} sounds", "something is {x}. how does that sound?", "what contour goes with {x}?", "how do things that are {x} sound?",
+    "does the sound of a thing {x} rise or fall?", "describe the sound of {x}",
+)  # fmt: skip
 
 
 def pick(rng: Rng, options: Sequence[str]) -> str:
@@ -208,6 +218,7 @@ def outside(rng: Rng) -> tuple[str, str]:
 def knowledge(rng: Rng) -> tuple[str, str]:
     """Facts of the toy world that need no media."""
     colour, motion = pick(rng, tuple(COLOURS)), pick(rng, tuple(CONTOUR_OF_MOTION))
+    moves = pick(rng, MOVES.get(motion, (motion,)))
     facts = (
         (("which colours do you know?", "what colours are there?", "list the colours", "what colors can you draw?", "which colours can you use?"),
          f"I know eight colours: {', '.join(list(COLOURS)[:-1])} and {list(COLOURS)[-1]}."),
@@ -215,10 +226,10 @@ def knowledge(rng: Rng) -> tuple[str, str]:
          f"I know eight shapes: {', '.join(SHAPES[:-1])} and {SHAPES[-1]}."),
         (("which motions do you know?", "what can a thing do in a film?", "how can things move?", "list the motions"),
          "A thing can stand still, move left, right, up or down, grow, shrink or blink."),
-        ((f"how warm is {colour}?", f"what temperature is {colour}?", f"how hot is a {colour} thing?"), f"It is at about {TEMPERATURES[colour]:g} degrees."),
-        ((f"what does {motion} sound like?", f"what is the sound of {motion}?") if motion in ("growing", "shrinking", "blinking") else
-         (f"what does moving {motion} sound like?",) if motion != "still" else ("what does standing still sound like?",),
-         f"The sound is {CONTOUR_OF_MOTION[motion]}."),
+        ((f"how warm is {colour}?", f"what temperature is {colour}?", f"how hot is a {colour} thing?", f"how warm are {colour} things?",
+          f"what temperature has something {colour}?", f"tell me how hot {colour} is", f"at what temperature are {colour} things?", f"how many degrees has a {colour} thing?",
+          f"if a thing is {colour}, what is its temperature?", f"say how warm {colour} things are", f"the temperature of {colour}?"), f"It is at about {TEMPERATURES[colour]:g} degrees."),
+        (tuple(way.format(x=moves) for way in CONTOUR_QUESTIONS), f"The sound is {CONTOUR_OF_MOTION[motion]}."),
         (("how does a small thing sound?", "what pitch has a small thing?", "is a small thing high or low?"), "A small thing sounds high, a large one low."),
     )  # fmt: skip
     questions, reply = facts[rng.integers(len(facts))]
