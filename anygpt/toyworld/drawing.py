@@ -144,3 +144,11 @@ def draw_thermal(scene: Scene, rng: np.random.Generator, side: int = 64) -> np.n
     canvas = np.full((side, side, 1), BACKGROUND_TEMPERATURE, np.float32)
     warm = [np.asarray(TEMPERATURES[thing.colour] + rng.uniform(-1, 1)) for thing in scene.things]
     return _paint(warm, scene.things, canvas)[..., 0]
+
+
+def noisy(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Faint noise, as compression leaves it, on half of the pictures (uint8, of any shape)."""
+    if rng.random() < 0.5:
+        return pixels
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * rng.uniform(1, 6)
+    return np.clip(pixels + noise, 0, 255).astype(np.uint8)

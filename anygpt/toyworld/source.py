@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from anygpt.messages import Conversation
 from anygpt.toyworld.dialogues import STARTS, Part, conversation
-from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal
+from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
 from anygpt.toyworld.scenes import Scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play
 from encoders.media import Audio, Imu, Video
@@ -80,16 +80,8 @@ class ToyWorld(Dataset[Conversation]):
         ]
 
 
-def _noisy(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Faint noise, as compression leaves it, on half of the pictures."""
-    if rng.random() < 0.5:
-        return pixels
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * rng.uniform(1, 5)
-    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
-
-
 def _image(part: Part, rng: np.random.Generator) -> Image.Image:
-    return Image.fromarray(_noisy(draw_picture(part["scene"], SIDE), rng))
+    return Image.fromarray(noisy(draw_picture(part["scene"], SIDE), rng))
 
 
 def _video(part: Part, rng: np.random.Generator) -> Video:
@@ -97,7 +89,7 @@ def _video(part: Part, rng: np.random.Generator) -> Video:
         int(rng.choice([FRAMES, FRAMES, 2 * FRAMES])),
         int(rng.choice([32, SIDE])),
     )
-    return Video(_noisy(draw_film(part["scene"], frames, side), rng), FRAME_RATE)
+    return Video(noisy(draw_film(part["scene"], frames, side), rng), FRAME_RATE)
 
 
 def _audio(part: Part, rng: np.random.Generator) -> Audio:

@@ -58,6 +58,22 @@ def test_a_perceiver_tells_frames_apart() -> None:
         adapter(torch.randn(1, 5, 6))
 
 
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_a_map_reads_a_place_in_all_frames_together(kind: str) -> None:
+    torch.manual_seed(0)
+    adapter = Adapter(AdapterConfig(kind, tokens=2, frames=3), dim=6, hidden=8)
+    film = torch.randn(1, 3, 5, 6)  # three frames of five tokens
+    output = adapter(film.flatten(1, 2)).unflatten(1, (5, 2))
+    assert output.shape == (1, 5, 2, 8)
+    film[0, 1, 4] += 1
+    moved = (adapter(film.flatten(1, 2)).unflatten(1, (5, 2)) - output).abs().amax((0, 2, 3))
+    assert (
+        moved[4] > 1e-3 and not moved[:4].any()
+    )  # whichever frame it is in, a place tells its own embeddings
+    with pytest.raises(ValueError, match="3 frames, and 4 features"):
+        adapter(torch.randn(1, 4, 6))
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"hidden_size \(16\).*num_heads \(3\)"):
         Adapter(AdapterConfig("q-former", hidden_size=16, num_heads=3), 4, 4)

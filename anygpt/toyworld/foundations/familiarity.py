@@ -23,7 +23,7 @@ from tqdm import tqdm
 from anygpt.familiarity import Cloud, Familiarity, views
 from anygpt.media import write
 from anygpt.model import AnyGPT
-from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal
+from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
 from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound
 from anygpt.toyworld.scenes import MOTIONS, random_scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play, random_tone
@@ -79,7 +79,7 @@ def _media(model: AnyGPT, modality: str, rng: np.random.Generator) -> Iterator[A
 
 def _image(rng: np.random.Generator) -> Image.Image:
     picture = draw_picture(random_scene(rng, two_things=0.3), int(rng.choice([64, 64, 96, 128, 256])))
-    image = Image.fromarray(_noisy(picture, rng))
+    image = Image.fromarray(noisy(picture, rng))
     if rng.random() < 0.4:
         file = io.BytesIO()
         image.save(file, format="JPEG", quality=int(rng.integers(70, 96)))
@@ -90,18 +90,11 @@ def _image(rng: np.random.Generator) -> Image.Image:
 def _video(rng: np.random.Generator) -> Video:
     scene = random_scene(rng, moving=True)
     frames = draw_film(scene, int(rng.choice([8, 8, 16])), int(rng.choice([32, 64, 128])))
-    film = Video(_noisy(frames, rng), FRAME_RATE)
+    film = Video(noisy(frames, rng), FRAME_RATE)
     if rng.random() < 0.5:
         with tempfile.TemporaryDirectory() as folder:
             film = read_video(write("video", film, Path(folder) / "film.mp4"))
     return film
-
-
-def _noisy(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() < 0.5:
-        return pixels
-    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * rng.uniform(1, 6)
-    return np.clip(pixels + noise, 0, 255).astype(np.uint8)
 
 
 CAPTIONS: dict[str, Callable[[np.random.Generator], str]] = {

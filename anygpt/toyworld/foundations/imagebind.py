@@ -26,6 +26,7 @@ from anygpt.toyworld.drawing import (
     draw_film,
     draw_picture,
     draw_thermal,
+    noisy,
 )
 from anygpt.toyworld.foundations.attributes import (
     STILL_PICTURE,
@@ -181,14 +182,14 @@ class Batches:
     def image(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng, two_things=0.35)
         side = int(rng.choice([64, 64, 64, 96, 128]))
-        picture = Image.fromarray(_noisy(rng, draw_picture(scene, side)))
+        picture = Image.fromarray(noisy(draw_picture(scene, side), rng))
         targets = scene_targets(scene, STILL_PICTURE) | patch_targets(scene)
         return self.preprocessor.image(picture), targets, picture_caption(rng, scene)[0]
 
     def video(self, rng: np.random.Generator) -> tuple:
         scene = random_scene(rng, moving=True)
         frames = draw_film(scene, int(rng.choice([8, 8, 8, 16])), int(rng.choice([32, 64])))
-        film = self.preprocessor.video(Video(_noisy(rng, frames), FRAME_RATE))
+        film = self.preprocessor.video(Video(noisy(frames, rng), FRAME_RATE))
         picks = self.preprocessor.video_frame_picks(len(frames), FRAME_RATE)
         shown = [[silhouette(scene, number / (len(frames) - 1)) for number in clip] for clip in picks]
         targets = scene_targets(scene, HEADS["video"])
@@ -273,13 +274,6 @@ def silhouette(scene: Scene, time: float = 0.5) -> np.ndarray:
         canvas[window] |= mask > 0.5
     size = side // PATCHES
     return canvas.reshape(PATCHES, size, PATCHES, size).swapaxes(1, 2).reshape(PATCHES**2, size**2)
-
-
-def _noisy(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
-    """Faint noise, as compression leaves it, on half of the pictures."""
-    if rng.random() < 0.5:
-        return pixels
-    return np.clip(pixels + rng.normal(0, rng.uniform(1, 6), pixels.shape), 0, 255).astype(np.uint8)
 
 
 class Training(nn.Module):
