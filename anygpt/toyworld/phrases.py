@@ -6,11 +6,12 @@ encoders and the answers use; the paraphrases are what people say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, SHAPES, SIZES, Scene, Thing, relation
+from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, Thing, relation
 from anygpt.toyworld.sounds import Tone
 
 SHAPE_WORDS: dict[str, tuple[str, ...]] = {
@@ -201,17 +202,18 @@ def caption_thing(thing: Thing) -> str:
 
 
 def near_captions(caption: str) -> list[str]:
-    """Canonical captions that differ from a picture's or a film's in one word, where it has that kind of word once."""
-    words = caption.split(" ")
+    """Canonical captions that differ from a picture's or a film's in one attribute, where it says that attribute once."""
+    if "background" not in caption:
+        return []
     near = []
-    for values in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES)):
-        places = [index for index, word in enumerate(words) if word in values]
-        if len(places) == 1 and "background" in words:
-            [place] = places
-            first = values.index(words[place])
-            for step in range(1, min(len(values), 3)):
-                other = values[(first + step) % len(values)]
-                near.append(" ".join([*words[:place], other, *words[place + 1 :]]))
+    motions = tuple(motion_phrase(motion) for motion in MOTIONS)
+    for phrases in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES), motions):
+        found = re.findall(rf"\b(?:{'|'.join(phrases)})\b", caption)
+        if len(found) == 1:
+            first = phrases.index(found[0])
+            for step in range(1, min(len(phrases), 3)):
+                other = phrases[(first + step) % len(phrases)]
+                near.append(re.sub(rf"\b{found[0]}\b", other, caption))
     return near
 
 

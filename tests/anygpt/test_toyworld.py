@@ -1,5 +1,6 @@
 """The toy world keeps its contract: names, numbers, drawings, sounds, signals, and what is held out."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -21,6 +22,7 @@ from anygpt.toyworld.drawing import (
     draw_picture,
     draw_thermal,
 )
+from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound, near_captions
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -449,3 +451,30 @@ def test_source_depends_on_seed_and_index_alone():
 
 def test_random_tones_are_all_of_them(rng):
     assert len({random_tone(rng) for _ in range(3000)}) == len(SHAPES) * len(PITCHES) * len(CONTOURS)
+
+
+def test_near_captions_tell_another_thing_that_differs_in_one_attribute() -> None:
+    rng = np.random.default_rng(8)
+    values = {"shape": SHAPES, "colour": COLOURS, "size": SIZES, "motion": MOTIONS}
+    for _ in range(40):
+        scene = random_scene(rng, moving=True)
+        thing = scene.things[0]
+        for caption_of, names in (
+            (caption_picture, ("shape", "colour", "size")),
+            (caption_film, tuple(values)),
+        ):
+            others = {
+                name: {
+                    caption_of(Scene(scene.background, (replace(thing, **{name: value}),)))
+                    for value in values[name]
+                    if value != getattr(thing, name)
+                }
+                for name in names
+            }
+            others["background"] = {caption_of(Scene(ground, scene.things)) for ground in BACKGROUNDS}
+            near = near_captions(caption_of(scene))
+            assert len(set(near)) == len(near) and caption_of(scene) not in near
+            for name, captions in others.items():
+                assert len(captions & set(near)) == (1 if name == "size" else 2), name
+            assert set(near) <= set().union(*others.values())
+    assert near_captions(caption_sound(random_tone(rng))) == []
