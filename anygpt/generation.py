@@ -159,12 +159,12 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             raise MessageError(f"conversation {index}: {error}") from error
     waiting: dict[str, list[tuple[Reply, Part, int, Run]]] = {}
     started = time.perf_counter()
-    refusals = [_refusal(model, prompt) for prompt in prompts]
-    for reply, refused in zip(replies, refusals, strict=True):
+    known = [_known(model, prompt) for prompt in prompts]
+    for reply, (_, refused) in zip(replies, known, strict=True):
         if refused:
             reply._add_text(refused)
-    open_rows = [row for row, refused in enumerate(refusals) if not refused]
-    for place, item in think(model, [prompts[row] for row in open_rows], options) if open_rows else ():
+    open_rows = [row for row, (_, refused) in enumerate(known) if not refused]
+    for place, item in think(model, [known[row][0] for row in open_rows], options) if open_rows else ():
         reply = replies[open_rows[place]]
         if isinstance(item, str):
             reply._add_text(item)
@@ -209,16 +209,18 @@ def _read(model: AnyGPT, conversation: Conversation, reply: Reply) -> Prompt:
     return prompt
 
 
-def _refusal(model: AnyGPT, prompt: Prompt) -> str:
-    """What to answer instead of anything else to a last message with media of an unknown kind; nothing where all is known."""
-    unknown = model.unfamiliar(prompt.media[len(prompt.media) - prompt.latest :])
-    return refusal(unknown) if unknown else ""
+def _known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
+    """The prompt without media of an unknown kind, and what to answer if there are any with the last message, or nothing."""
+    unknown = [index for index, medium in enumerate(prompt.media) if not model.knows(medium)]
+    latest = [prompt.media[index].modality for index in unknown if index >= len(prompt.media) - prompt.latest]
+    return prompt.without(unknown) if unknown else prompt, refusal(latest) if latest else ""
 
 
 def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
     """Answer one prompt; a medium is made as soon as its run is complete, before text goes on."""
     started = time.perf_counter()
-    if refused := _refusal(model, prompt):
+    prompt, refused = _known(model, prompt)
+    if refused:
         reply._add_text(refused)
         reply._spend("text", time.perf_counter() - started)
         yield TextDelta(refused)

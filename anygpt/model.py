@@ -235,17 +235,12 @@ class AnyGPT(nn.Module):
                 item.features = value
 
     @torch.no_grad()
-    def unfamiliar(self, media: Sequence[Medium]) -> list[str]:
-        """The modalities of the media that are not of the world the model was trained on, as far as it can tell."""
+    def knows(self, medium: Medium) -> bool:
+        """Whether a medium is of the world that the model was trained on, as far as it can tell."""
         if self.familiarity is None:
-            return []
-        return [
-            medium.modality
-            for medium in media
-            if not self.familiarity.knows(
-                self.encoder(medium.modality), medium.modality, medium.tensor.to(self.device)
-            )
-        ]
+            return True
+        modality = medium.modality
+        return self.familiarity.knows(self.encoder(modality), modality, medium.tensor.to(self.device))
 
     # ── adapt ──────────────────────────────────────────────────────────────────────────────────────
 

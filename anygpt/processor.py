@@ -94,6 +94,17 @@ class Prompt:
     targets: list[Target] = field(default_factory=list)
     latest: int = 0
 
+    def without(self, media: Collection[int]) -> Prompt:
+        """The prompt to answer, with the media of these indices left out."""
+        places = [place for place, token in enumerate(self.ids) if token == MEDIUM]
+        gone = {places[index] for index in media}
+        return Prompt(
+            [token for place, token in enumerate(self.ids) if place not in gone],
+            [medium for index, medium in enumerate(self.media) if index not in media],
+            [label for place, label in enumerate(self.labels) if place not in gone],
+            latest=self.latest - sum(index >= len(self.media) - self.latest for index in media),
+        )
+
 
 @dataclass
 class _Segment:

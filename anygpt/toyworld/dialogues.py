@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from anygpt.toyworld import lessons, smalltalk
+from anygpt.toyworld import lessons, questions, smalltalk
 from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
 from anygpt.toyworld.phrases import (
     BACKGROUND_WORDS,
@@ -37,7 +37,6 @@ from anygpt.toyworld.phrases import (
     say_scene,
     say_sound,
 )
-from anygpt.toyworld.questions import question
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -505,7 +504,7 @@ class Talk:
                           "what is the size?", "how large is it?"), f"The pitch is {tone.pitch}, so it is {size}."))  # fmt: skip
         # Describing asks for everything at once, so it comes most often.
         topic, plain, reply = asks[0 if rng.random() < 0.3 else rng.integers(len(asks))]
-        self.say(question(rng, topic, plain, "it", "audio"), reply, media)
+        self.say(questions.question(rng, topic, plain, "it", "audio"), reply, media)
         self.scene = None
 
     def given_depth(self) -> None:
@@ -527,7 +526,7 @@ class Talk:
              f"It is {metres} away."),
         )  # fmt: skip
         topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(question(rng, topic, plain, pick(rng, ITS), "depth"), reply, media)
+        self.say(questions.question(rng, topic, plain, pick(rng, ITS), "depth"), reply, media)
         self.scene = None
 
     def given_thermal(self) -> None:
@@ -550,21 +549,23 @@ class Talk:
              f"It is at about {degrees}."),
         )  # fmt: skip
         topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(question(rng, topic, plain, pick(rng, ITS), "thermal"), reply, media)
+        self.say(questions.question(rng, topic, plain, pick(rng, ITS), "thermal"), reply, media)
         self.scene = None
 
     def given_imu(self) -> None:
         rng = self.rng
         motion = pick(rng, MOTIONS)
         media: list[Part] = [{"type": "imu", "motion": motion}]
-        questions = (
+        plain = (
             "how does it move?", "what is the motion?", "describe the motion", "what is it doing?", "what does the sensor feel?", "describe this",
             "what is this?", "how is the thing moving?", "which motion is this?", "describe it", "what motion is it?", "what happens?",
             "what does the motion sensor say?", "in which direction does it move?", "caption this", "how does the thing move?", "is it moving?",
         )  # fmt: skip
         topic = pick(rng, ("all", "motion", "motion"))
         self.say(
-            question(rng, topic, questions, pick(rng, ITS), "imu"), f"It is {motion_phrase(motion)}.", media
+            questions.question(rng, topic, plain, pick(rng, ITS), "imu"),
+            f"It is {motion_phrase(motion)}.",
+            media,
         )
         self.scene = None
 
@@ -612,7 +613,9 @@ class Talk:
             )  # fmt: skip
             asks += [motion, motion]
         topic, plain, reply = asks[0 if rng.random() < 0.2 else rng.integers(len(asks))]
-        self.say(question(rng, topic, plain, the, "video" if kind == "video" else "image"), reply, media)
+        self.say(
+            questions.question(rng, topic, plain, the, "video" if kind == "video" else "image"), reply, media
+        )
 
     def yes_or_no(self, thing: Thing) -> tuple[str, tuple[str, ...], str]:
         rng = self.rng
@@ -650,7 +653,7 @@ class Talk:
             ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
         )  # fmt: skip
         topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(question(rng, topic, plain, "it", "image"), reply, media)
+        self.say(questions.question(rng, topic, plain, "it", "image"), reply, media)
 
     # -------------------------------------------------------------------------------------------- from medium to medium
 
@@ -814,6 +817,15 @@ class Talk:
         text, reply = smalltalk.outside(self.rng)
         self.say(text, reply)
 
+    def nothing_shown(self) -> None:
+        """A question about a medium that nobody has given."""
+        if any(part["type"] != "text" for message in self.messages for part in message["content"]):
+            self.plain()
+            return
+        kind = pick(self.rng, tuple(questions.MEDIA_NOUNS))
+        topic = pick(self.rng, ("all", *questions.NOUNS))
+        self.say(questions.framed(self.rng, topic, pick(self.rng, ITS), kind), smalltalk.NOTHING)
+
     def knowledge(self) -> None:
         text, reply = smalltalk.knowledge(self.rng)
         self.say(text, reply)
@@ -837,6 +849,7 @@ STARTS: dict[str, float] = {
     "plain": 1.5,
     "outside": 2.5,
     "knowledge": 1.6,
+    "nothing_shown": 0.8,
 }
 
 

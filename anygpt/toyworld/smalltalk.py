@@ -23,6 +23,7 @@ UNABLE = (
     "Sorry, I can't do that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
 )
 UNKNOWN = "Sorry, I don't know that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
+NOTHING = "I have nothing to look at or to listen to yet: give me a picture, a sound or a film first."
 UNCLEAR = "Sorry, I did not understand that. Ask me to draw, play or film a simple shape."
 
 TALK: tuple[tuple[tuple[str, ...], str], ...] = (

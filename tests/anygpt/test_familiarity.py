@@ -73,6 +73,11 @@ def test_a_conversation_goes_on_after_a_refusal(choosy: Path) -> None:
     second = session.chat("b", max_new_tokens=3)
     assert "this" in first.text.lower() and "world" in first.text and "world" not in second.text
     assert len(session.messages) == 4
+    # what was turned away is not looked at later either
+    [user, *rest] = session.messages[:3]
+    unseen = [{"role": "user", "content": user["content"][1:]}, *rest]
+    assert second.text == session.model.chat(unseen, max_new_tokens=3).text
+    assert len(session.model.processor(session.messages[:3]).without([0]).media) == 0
 
 
 def test_a_model_without_the_file_takes_everything(checkpoint: Path) -> None:
