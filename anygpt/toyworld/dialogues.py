@@ -68,11 +68,11 @@ COUNT_ASKS = (
     "is there one thing or are there two?", "is it one thing or two?", "count the shapes", "how many shapes can you see?", "how many different things does it show?",
 )  # fmt: skip
 RELATION_ASKS = (
-    "how are {one} and {other} placed?", "what is the relation of {one} to {other}?", "where is {one} relative to {other}?", "where is {one}, seen from {other}?",
+    "what is the relation of {one} to {other}?", "where is {one} relative to {other}?", "where is {one}, seen from {other}?",
     "in which direction from {other} is {one}?", "where does {one} stand relative to {other}?", "tell me how {one} is placed next to {other}",
     "is {one} above {other}, or below, or beside it?", "left, right, above or below {other}: where is {one}?", "to which side of {other} do you see {one}?",
-    "compare the places of {one} and {other}", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
-    "does {one} lie to the left, to the right, above or below {other}?", "what lies where: {one} and {other}?",
+    "how is {one} placed beside {other}?", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
+    "does {one} lie to the left, to the right, above or below {other}?", "seen from {other}, where is {one}?",
 )  # fmt: skip
 ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in questions
 
@@ -453,7 +453,7 @@ class Talk:
     # -------------------------------------------------------------------------------------------- given media
 
     def given_image(self) -> None:
-        self.scene, self.kind = self.new_scene(two_things=0.3), "image"
+        self.scene, self.kind = self.new_scene(two_things=0.45), "image"
         self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
 
     def caption_image(self) -> None:
@@ -648,7 +648,7 @@ class Talk:
             ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
             ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
             ("count", COUNT_ASKS, "There are two things."),
-            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"{one.capitalize()} is {how} {other}.")] * 3,
+            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"It is {how} {other}.")] * 3,
             ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
             ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
         )  # fmt: skip
@@ -839,7 +839,7 @@ STARTS: dict[str, float] = {
     "request_sound": 2.5,
     "request_thing_sound": 2.5,
     "request_several": 5.5,
-    "given_image": 4,
+    "given_image": 6,
     "given_video": 4,
     "given_audio": 3,
     "given_depth": 2.5,

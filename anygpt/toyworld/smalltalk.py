@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from anygpt.toyworld.drawing import TEMPERATURES
+from anygpt.toyworld.phrases import article
 from anygpt.toyworld.scenes import COLOURS, SHAPES
 from anygpt.toyworld.sounds import CONTOUR_OF_MOTION
 
@@ -95,11 +96,27 @@ MOVES = {
     "still": ("standing still", "still"),
     **{way: (f"moving {way}", f"going {way}", f"sliding {way}") for way in ("left", "right", "up", "down")},
 }
+KINDS_OF_THING = {
+    "still": ("still thing", "thing that stands still", "thing at rest"),
+    **{
+        way: (
+            f"thing that moves {way}",
+            f"{way}ward moving thing",
+            f"thing moving {way}",
+            f"{way} moving thing",
+            f"thing on its way {way}",
+        )
+        for way in ("left", "right", "up", "down")
+    },
+}
 CONTOUR_QUESTIONS = (
     "what does {x} sound like?", "what is the sound of {x}?", "how does {x} sound?", "what sound does {x} make?", "what is the contour of a thing that is {x}?",
     "if a thing is {x}, what does its sound do?", "which contour has the sound of something {x}?", "how does something {x} sound?", "what happens to the sound when a thing is {x}?",
     "what do i hear when a thing is {x}?", "tell me how {x} sounds", "something is {x}. how does that sound?", "what contour goes with {x}?", "how do things that are {x} sound?",
     "does the sound of a thing {x} rise or fall?", "describe the sound of {x}",
+    "what does {a} sound like?", "how does {a} sound?", "what is the sound of {a}?", "the sound of {a}: what does it do?", "what contour has {a}?",
+    "in which way does the sound of {a} go on?", "tell me what the sound of {a} is like", "does {a} have a steady sound?", "what do i hear from {a}?",
+    "say what the sound of {a} does", "i have {a}. what is its sound?",
 )  # fmt: skip
 
 
@@ -220,6 +237,7 @@ def knowledge(rng: Rng) -> tuple[str, str]:
     """Facts of the toy world that need no media."""
     colour, motion = pick(rng, tuple(COLOURS)), pick(rng, tuple(CONTOUR_OF_MOTION))
     moves = pick(rng, MOVES.get(motion, (motion,)))
+    kind = article(pick(rng, KINDS_OF_THING.get(motion, (f"{motion} thing", f"thing that is {motion}"))))
     facts = (
         (("which colours do you know?", "what colours are there?", "list the colours", "what colors can you draw?", "which colours can you use?"),
          f"I know eight colours: {', '.join(list(COLOURS)[:-1])} and {list(COLOURS)[-1]}."),
@@ -230,7 +248,7 @@ def knowledge(rng: Rng) -> tuple[str, str]:
         ((f"how warm is {colour}?", f"what temperature is {colour}?", f"how hot is a {colour} thing?", f"how warm are {colour} things?",
           f"what temperature has something {colour}?", f"tell me how hot {colour} is", f"at what temperature are {colour} things?", f"how many degrees has a {colour} thing?",
           f"if a thing is {colour}, what is its temperature?", f"say how warm {colour} things are", f"the temperature of {colour}?"), f"It is at about {TEMPERATURES[colour]:g} degrees."),
-        (tuple(way.format(x=moves) for way in CONTOUR_QUESTIONS), f"The sound is {CONTOUR_OF_MOTION[motion]}."),
+        (tuple(way.format(x=moves, a=kind) for way in CONTOUR_QUESTIONS), f"The sound is {CONTOUR_OF_MOTION[motion]}."),
         (("how does a small thing sound?", "what pitch has a small thing?", "is a small thing high or low?"), "A small thing sounds high, a large one low."),
     )  # fmt: skip
     questions, reply = facts[rng.integers(len(facts))]
