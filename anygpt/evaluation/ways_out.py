@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anygpt.evaluation.matrix import VALUES
+from anygpt.evaluation.matrix import share_right
 from anygpt.evaluation.running import QUICK, Record
 from anygpt.evaluation.scoring import Tally
 from anygpt.evaluation.switching import share
@@ -146,8 +146,8 @@ def summarise_ways(cells: dict[str, list[Record]]) -> dict[str, Any]:
 
 
 def _figures(records: Sequence[Record], own: Sequence[Record]) -> dict[str, Any]:
-    right = np.array([_right(record) for record in records])
-    difference = right - np.array([_right(record) for record in own])
+    right = np.array([share_right(record["checks"]) for record in records])
+    difference = right - np.array([share_right(record["checks"]) for record in own])
     tally = Tally()
     for record in records:
         checks = {name: good for name, good in record["checks"].items() if name not in ("media", "words")}
@@ -166,11 +166,6 @@ def _figures(records: Sequence[Record], own: Sequence[Record]) -> dict[str, Any]
         "medium": round(float(np.median(media)), 3) if media else None,
         "attributes": tally.summary(5),
     }
-
-
-def _right(record: Record) -> float:
-    """The share of the attributes that its medium must show."""
-    return float(np.mean([good for name, good in record["checks"].items() if name in VALUES]))
 
 
 def _with_error(name: str, values: np.ndarray) -> dict[str, float]:
