@@ -141,11 +141,11 @@ def trained(bench: Bench, variant: Variant, seed: int) -> Path:
         facts = {**asdict(config), "output": "", "parts": digest, "model": start.name if start else preset}
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         folder = bench.output / f"stage-{number}-{name}"
-        model, parts = str(start), None
-        if start is None:
-            model, parts = str(folder / "preset.yaml"), str(bench.parts)
-            write_json(Path(model), preset)  # JSON is YAML
         if not (folder / "report.json").is_file():
+            model, parts = str(start), None
+            if start is None:
+                model, parts = str(folder / "preset.yaml"), str(bench.parts)
+                write_json(Path(model), preset)  # JSON is YAML
             stage = STAGES[number](replace(config, model=model, parts=parts, output=str(folder)))
             train(stage, resume=True)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

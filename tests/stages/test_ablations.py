@@ -73,18 +73,21 @@ def test_a_finished_run_is_not_repeated(bench: Bench, monkeypatch: pytest.Monkey
     assert len({folder, *others}) == 3
 
 
+@pytest.mark.slow
 def test_stages_in_another_order_share_the_first(bench: Bench) -> None:
-    """After 1-3-2 the LoRA matrices are stage 3's, and stage 2 has gone on from there."""
+    """After 1-3-2 the LoRA matrices are still stage 3's: the stage 2 that follows trains what it always trains."""
     usual, other = (trained(bench, VARIANTS["order of the stages"][name], 0) for name in ("1-2-3", "1-3-2"))
-    assert sorted(folder.name[:7] for folder in bench.output.iterdir()) == [
-        "stage-1",
-        *["stage-2"] * 2,
-        *["stage-3"] * 2,
-    ]
     assert usual.name.startswith("stage-3") and other.name.startswith("stage-2")
-    one, two = AnyGPT.from_pretrained(usual), AnyGPT.from_pretrained(other)
-    assert one.has_lora and two.has_lora
-    assert set(measured(bench, other)) == set(measured(bench, usual))
+    assert len(list(bench.output.glob("stage-1-*"))) == 1
+    [between] = [folder for folder in bench.output.glob("stage-3-*") if folder != usual]
+    before, after = (AnyGPT.from_pretrained(folder) for folder in (between, other))
+    for name, same in (("lora", True), ("projections", False)):
+        pairs = zip(
+            before.trainable_parts()[name].parameters(),
+            after.trainable_parts()[name].parameters(),
+            strict=True,
+        )
+        assert all(torch.equal(one, two) for one, two in pairs) == same
 
 
 def test_a_loss_that_is_left_out_teaches_nothing(bench: Bench) -> None:
