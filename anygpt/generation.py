@@ -93,11 +93,16 @@ class Reply:
         place = sum(part["type"] != "text" for part in self.content)
         part: Part = {"type": modality, modality: None}
         self.content.append(part)
-        return part, index, int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+        return part, index, medium_seed(self.seed, place)
 
     def _spend(self, what: str, seconds: float) -> None:
         for name in (what, "total"):
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+def medium_seed(seed: int, place: int) -> int:
+    """The seed of an answer's medium by its place among the media, from 0 on: other media, other noise."""
+    return int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,8 @@ def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memor
         yield Done(reply)
         return
     for _, item in think(model, [prompt], options, memory):
-        reply._spend("text", time.perf_counter() - started)
+        # the reading of a run of signal tokens is a part of making its medium
+        reply._spend("text" if isinstance(item, str) else item.modality, time.perf_counter() - started)
         if isinstance(item, str):
             reply._add_text(item)
             yield TextDelta(item)

@@ -10,7 +10,7 @@ from pathlib import Path
 from anygpt.cli.errors import CommandError
 from anygpt.cli.files import check_output_dir
 from anygpt.cli.loading import find_model, load_model
-from anygpt.evaluation import SUITES
+from anygpt.evaluation import ALL
 from anygpt.evaluation.in_context import MOST_SHOTS, SHOTS, SUITE
 from anygpt.evaluation.suites import check_suites, evaluate, plan
 
@@ -26,14 +26,14 @@ def run_suites(
     shots: str | None,
     features: str | None,
 ) -> None:
-    """Run one suite or all, and write the report. All is checked before the model is loaded.
+    """Run one suite or `ALL`, and write the report. All is checked before the model is loaded.
 
     Args:
         count: cases of each cell; None takes 100, and all of a file.
         shots: numbers of examples before a question, such as "0,1,2", for the suite in-context.
         features: an encoder by which FID and CLIPScore compare; None takes the model's own.
     """
-    suites = SUITES if suite == "all" else (suite,)
+    suites = ALL if suite == "all" else (suite,)
     check_suites(suites, data)
     numbers = _numbers(shots, suites)
     check_output_dir(report, "--report")

@@ -1,6 +1,6 @@
 """Measurements: what a model makes and says, read back from pixels, samples and words, or compared with references."""
 
-SUITES = (
+ALL = (  # what `--suite all` runs
     "toyworld",
     "switching",
     "in-context",
@@ -10,3 +10,4 @@ SUITES = (
     "text-to-audio",
     "text-to-video",
 )
+SUITES = (*ALL, "ways-out")

@@ -9,7 +9,7 @@ import numpy as np
 
 from anygpt.evaluation.requests import CARRIED, HEARD_AS
 from anygpt.evaluation.running import Record
-from anygpt.evaluation.scoring import SHOWN, Tally
+from anygpt.evaluation.scoring import SHOWN, Checks, Tally
 from anygpt.toyworld.drawing import TEMPERATURES
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, MOTIONS, PLACES, RELATIONS, SHAPES, SIZES
 from anygpt.toyworld.sounds import CONTOURS, PITCHES
@@ -58,6 +58,11 @@ def summarise_matrix(cells: Cells, ceilings: Ceilings) -> dict[str, Any]:
             "attributes": {split: tally.summary(5) for split, tally in tallies[name].items()},
         }
     return {"cells": figures, "ceilings": ceilings}
+
+
+def share_right(checks: Checks) -> float:
+    """Of one answer's attributes, the share that is right."""
+    return float(np.mean([good for name, good in checks.items() if name in VALUES]))
 
 
 def _tallies(records: Sequence[Record]) -> dict[str, Tally]:

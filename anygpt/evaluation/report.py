@@ -139,6 +139,40 @@ def _in_context(figures: dict[str, Any]) -> list[str]:
     return [*text, "### Worst cases", _table(["wanted", "seen"], cases)]
 
 
+def _ways_out(figures: dict[str, Any]) -> list[str]:
+    cells: dict[str, dict[str, Any]] = figures["cells"]
+    rows = [
+        [
+            *name.rsplit(", ", 1),
+            f"{cell['media']:.3f}",
+            f"{cell['right']:.3f} ± {cell['error']:.3f}",
+            f"{cell['difference']:+.3f} ± {cell['difference error']:.3f}",
+            f"{cell['text']:.2f}",
+            f"{cell['medium']:.2f}" if cell["medium"] is not None else "",
+        ]
+        for name, cell in cells.items()
+    ]
+    worst = [
+        [name, case["wanted"], case["seen"], ", ".join(case["wrong"])]
+        for name, cell in cells.items()
+        for case in cell["attributes"]["worst"][:WORST_A_CELL]
+    ]
+    return [
+        "The way from the answer to the decoders, on the same requests and with the same noise. Signals: the model's own, signal "
+        "tokens and output projections. Captions: the answer's words, read by the decoder's text encoder. Router: keywords choose "
+        "the medium, and the request's words (or the LLM's description of a given medium) go to that text encoder.",
+        "`media` is the share of answers with the right set of media; `right` the share of attributes right, a medium that is "
+        "missing having none; `difference` that to signals, request by request. Seconds are medians of one request at a time.",
+        _table(
+            ["cell", "way", "media", "right", "difference", "s to the text", "s a medium beyond it"], rows
+        ),
+        "Attribute by attribute:",
+        table({name: cell["attributes"]["shares"] for name, cell in cells.items()}),
+        "### Worst cases",
+        _table(["cell", "wanted", "seen", "wrong"], worst),
+    ]
+
+
 def _counted(figure: Mapping[str, Any]) -> list[str]:
     return [f"{figure['share']:.3f} ± {figure['error']:.3f}", str(figure["of"])]
 
@@ -159,7 +193,12 @@ def _literature(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-SECTIONS = {"toyworld": _matrix, "switching": _switching, "in-context": _in_context}
+SECTIONS = {
+    "toyworld": _matrix,
+    "switching": _switching,
+    "in-context": _in_context,
+    "ways-out": _ways_out,
+}
 
 
 def _gallery(records: Sequence[Record], folder: Path) -> list[str]:

@@ -26,17 +26,16 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from anygpt.generation import Reply
-    from anygpt.model import AnyGPT
 
 BATCH = 8  # conversations that are answered at once
 SETTINGS, CASES, MEDIA = "settings.json", "cases.jsonl", "media"
-# Which media an answer holds does not depend on how well they are made.
-QUICK = {"num_inference_steps": 1}
+QUICK = {"num_inference_steps": 1}  # a decoder's settings where it counts only which media come
 REFUSAL = re.compile(
     r"\b(?:can't|cannot|can not|unable|don't know|do not know|did not understand|didn't understand|only know)\b"
 )
 
 Record = dict[str, Any]
+Answer = Callable[..., Any]  # as `AnyGPT.chat`: a list of conversations, and its options → their replies
 
 
 @dataclass(frozen=True)
@@ -96,26 +95,25 @@ class Log:
 
 
 def run(
-    model: AnyGPT,
+    answer: Answer,
     items: Sequence[Item],
     log: Log,
     bar: tqdm[Any],
     *,
     seed: int,
-    quick: bool,
+    keep: bool,
     options: dict[str, Any],
 ) -> None:
     """Have the conversations that the log does not hold yet, and log them.
 
     Args:
+        answer: who is asked.
         items: of one cell.
         bar: goes on by one for each conversation, whether had now or before.
         seed: of the first `BATCH` items; the next have the next one.
-        quick: make media in one step and do not keep them: only their modality counts.
-        options: of `model.chat`.
+        keep: the media, as files beside the log.
+        options: of `AnyGPT.chat`.
     """
-    if quick:
-        options = {**options, **{modality: QUICK for modality in model.config.outputs}}
     # Chunks by place, not by what is missing, so that a run that goes on draws the same noise.
     for start in range(0, len(items), BATCH):
         chunk = items[start : start + BATCH]
@@ -123,7 +121,7 @@ def run(
         if missing:
             seeded = {**options, "seed": seed + start // BATCH}
             try:
-                answered = _converse(model, missing, log.folder, seeded, quick)
+                answered = _converse(answer, missing, log.folder, seeded, keep)
             except (MessageError, MediaError) as error:
                 raise EvaluationError(f"{missing[0].id} or one soon after it: {error}") from error
             for item, turns in zip(missing, answered, strict=True):
@@ -132,7 +130,7 @@ def run(
 
 
 def _converse(
-    model: AnyGPT, items: Sequence[Item], folder: Path, options: dict[str, Any], quick: bool
+    answer: Answer, items: Sequence[Item], folder: Path, options: dict[str, Any], keep: bool
 ) -> list[list[Record]]:
     """All conversations side by side, turn by turn, each with the model's own answers before it."""
     plans = [item.turns() for item in items]
@@ -142,11 +140,11 @@ def _converse(
         active = [i for i, plan in enumerate(plans) if turn < len(plan)]
         for i in active:
             histories[i] += plans[i][turn].messages
-        replies: Any = model.chat([histories[i] for i in active], **options)
+        replies = answer([histories[i] for i in active], **options)
         for i, reply in zip(active, replies, strict=True):
             histories[i].append(reply.message)
             record = make_record(plans[i][turn], reply)
-            if not quick:
+            if keep:
                 place = Path(MEDIA) / folder_name(items[i].id)
                 paths = reply.save(folder / place)
                 record["files"] = [str(path.relative_to(folder)) for path in paths]
@@ -169,7 +167,7 @@ def make_record(case: Case, reply: Reply) -> Record:
         "checks": checks,
         "seen": seen,
         "text": reply.text,
-        "seconds": round(reply.seconds.get("total", 0.0), 3),
+        "seconds": {what: round(seconds, 3) for what, seconds in reply.seconds.items()},
     }
 
 

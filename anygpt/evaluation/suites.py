@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anygpt.config import AnyGPTConfig
-from anygpt.evaluation import SUITES, conversations, examples, in_context
+from anygpt.evaluation import SUITES, conversations, examples, in_context, ways_out
 from anygpt.evaluation.errors import EvaluationError
 from anygpt.evaluation.matrix import summarise_matrix
 from anygpt.evaluation.requests import CARRIED, MATRIX, Case, split_of
-from anygpt.evaluation.running import Item, Log, Record, run
+from anygpt.evaluation.running import QUICK, Item, Log, Record, run
 from anygpt.evaluation.scoring import SHOWN, write_json
 from anygpt.evaluation.switching import DIALOGUE, summarise_switching
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from anygpt.model import AnyGPT
 
 MADE = {"text-to-image": "image", "text-to-audio": "audio", "text-to-video": "video"}
-OWN_DATA = ("toyworld", in_context.SUITE)
+OWN_DATA = ("toyworld", in_context.SUITE, ways_out.SUITE)
 NEEDS_TORCHMETRICS = ("image-caption", *MADE)
 QUICK_SUITES = ("switching", in_context.SUITE)  # what is in their media is not looked at
 RESULTS, CEILINGS = "results.json", "ceilings.json"
@@ -82,6 +82,17 @@ def plan(
     if suite == in_context.SUITE:
         _check_pictures(suite, config)
         return in_context.plan_lessons(count, seed, shots)
+    if suite == ways_out.SUITE:  # the matrix's own requests, the same ones for each way
+        matrix = _cells("toyworld", config)
+        return {
+            f"{name}, {way}": [
+                Item(f"{suite}/{name}, {way}/{i}", partial(_make, "toyworld", name, matrix[name], i, seed))
+                for i in range(count)
+            ]
+            for name in ways_out.CELLS
+            if name in matrix
+            for way in ways_out.WAYS
+        }
     return {
         name: [Item(f"{suite}/{name}/{i}", partial(_make, suite, name, cell, i, seed)) for i in range(count)]
         for name, cell in _cells(suite, config).items()
@@ -175,8 +186,10 @@ def evaluate(
         for suite, cells in plans.items():
             for name, items in cells.items():
                 bar.set_description(f"{suite}, {name}")
-                quick = suite in QUICK_SUITES
-                run(model, items, log, bar, seed=seed, quick=quick, options=options or {})
+                answer = partial(ways_out.answer, model, name) if suite == ways_out.SUITE else model.chat
+                quick = dict.fromkeys(model.config.outputs, QUICK) if suite in QUICK_SUITES else {}
+                chosen = {**(options or {}), **quick}
+                run(answer, items, log, bar, seed=seed, keep=not quick, options=chosen)
     for suite, cells in plans.items():
         records = {name: [log.records[item.id] for item in items] for name, items in cells.items()}
         figures = _summarise(model, suite, records, folder, count, seed, features)
@@ -211,6 +224,8 @@ def _summarise(
     single = {name: [{"id": r["id"], **r["turns"][0]} for r in records] for name, records in cells.items()}
     if suite == in_context.SUITE:
         return in_context.summarise_lessons(single)
+    if suite == ways_out.SUITE:
+        return ways_out.summarise_ways(single)
     if suite == "toyworld":
         return summarise_matrix(single, _ceilings(model, folder / CEILINGS, count, seed))
     from anygpt.evaluation import literature

@@ -65,6 +65,7 @@ def test_text_to_image_on_data(anygpt: Command, checkpoint: str, tmp_path: Path)
     [
         (["--suite", "toyword"], "did you mean 'toyworld'"),
         (["--suite", "toyworld", "--data", "data.jsonl"], "makes its own data"),
+        (["--suite", "ways-out", "--data", "data.jsonl"], "the ways-out suite makes its own data"),
         (["--data", "data.jsonl"], "--data is for one suite"),
         (["--suite", "vqa", "--data", "none.jsonl"], "does not exist"),
         (["--suite", "vqa", "--data", "bad.jsonl"], "bad.jsonl, line 1: has no reference"),
