@@ -105,7 +105,10 @@ POLITE_START = (
     "i want you to ",
     "hey, ",
 )
-POLITE_END = ("", "", "", "", "", " please", ", please", " for me", " now", ", thanks")
+POLITE_END = (
+    *("",) * 8,
+    *(" please", ", please", " for me", " now", ", thanks", " if you can", ", just that", " only", ", that is all", " right away", ", no more than that", ", and do not add a thing"),
+)  # fmt: skip
 
 PICTURE_ASKS = (
     "draw {x}", "draw {x}", "draw {x}", "draw me {x}", "paint {x}", "paint me {x}", "sketch {x}", "show {x}", "show me {x}",
@@ -154,6 +157,13 @@ THING_SOUND_ASKS = (
     "make a sound for {x}", "which sound does {x} make?", "what noise does {x} make?", "compose the sound of {x}", "may i hear {x}?", "i would love to hear {x}",
     "turn {x} into a sound", "give me audio of {x}", "synthesise the sound of {x}", "what would {x} sound like?", "imitate {x}", "let us hear {x}",
 )  # fmt: skip
+SOUNDS_OF = (
+    "the sound of {x}",
+    "the sound of {x}",
+    "the sound that {x} makes",
+    "the noise of {x}",
+    "how {x} sounds",
+)
 LISTED_ASKS = (
     "make {x}", "give me {x}", "create {x}", "i want {x}", "i need {x}", "generate {x}", "show me {x}", "produce {x}", "i would like {x}", "i'd like to have {x}",
     "get me {x}", "prepare {x}", "make me {x}", "send me {x}", "may i have {x}?", "could i get {x}?", "are you able to make {x}?", "{x}", "let us have {x}",
@@ -416,7 +426,12 @@ class Talk:
             tone = tone_of(scene.things[0])
         if "size" not in said:
             tone = self.default_tone(tone, frozenset({"motion"}))
-        self.give(ask(rng, THING_SOUND_ASKS, (), say_scene(rng, scene, said, film=True)), [audio_part(tone)])
+        what = say_scene(rng, scene, said, film=True)
+        if rng.random() < 0.6:
+            text = ask(rng, THING_SOUND_ASKS, (), what)
+        else:
+            text = ask(rng, SOUND_ASKS, (), pick(rng, SOUNDS_OF).format(x=what))
+        self.give(text, [audio_part(tone)])
         self.scene = scene if "size" in said else None
 
     def request_several(self) -> None:
@@ -612,7 +627,10 @@ class Talk:
                 f"It is {motion_phrase(thing.motion)}.",
             )  # fmt: skip
             asks += [motion, motion]
-        topic, plain, reply = asks[0 if rng.random() < 0.2 else rng.integers(len(asks))]
+        # Of films there is most to tell.
+        topic, plain, reply = asks[
+            0 if rng.random() < (0.4 if kind == "video" else 0.2) else rng.integers(len(asks))
+        ]
         self.say(
             questions.question(rng, topic, plain, the, "video" if kind == "video" else "image"), reply, media
         )
@@ -840,14 +858,14 @@ STARTS: dict[str, float] = {
     "request_thing_sound": 2.5,
     "request_several": 5.5,
     "given_image": 6,
-    "given_video": 4,
+    "given_video": 8,
     "given_audio": 3,
     "given_depth": 2.5,
     "given_thermal": 2.5,
     "given_imu": 1.2,
     "cross": 4,
     "plain": 1.5,
-    "outside": 2.5,
+    "outside": 3,
     "knowledge": 1.6,
     "nothing_shown": 0.8,
 }
