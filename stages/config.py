@@ -29,7 +29,8 @@ class TrainingConfig:
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
-        batch_size: examples in a step, in each process.
+        batch_size: examples in a batch, in each process.
+        gradient_accumulation: batches that make a step, in each process; with the loss of one batch of them all.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
         learning_rate: the highest; it is warmed up to it, and falls off in a cosine to nothing.
@@ -53,6 +54,7 @@ class TrainingConfig:
     max_skipped: float = 0.01
     stage: str | None = None
     batch_size: int = 32
+    gradient_accumulation: int = 1
     examples: int | None = None
     learning_rate: float = 1e-3
     learning_rates: dict[str, float] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class TrainingConfig:
         for name in (
             "steps",
             "batch_size",
+            "gradient_accumulation",
             "checkpoint_steps",
             "log_steps",
             "validation_examples",
@@ -96,6 +99,10 @@ class TrainingConfig:
         if self.max_grad_norm <= 0:
             raise ConfigError(f"max_grad_norm must be above 0, not {self.max_grad_norm}")
 
+
+# What may change while a run goes on: where things are and how often, and how fast it learns. All else would make it another run.
+FREE = ("output", "workers", "max_skipped", "checkpoint_steps", "log_steps")
+TUNED = ("steps", "learning_rate", "learning_rates", "warmup", "weight_decay", "max_grad_norm")
 
 Config = TypeVar("Config", bound=TrainingConfig)
 Settings = TypeVar("Settings")  # any dataclass of settings
@@ -127,6 +134,25 @@ def read_config(kind: type[Config], path: str | Path, changes: Sequence[str] = (
         return _build(kind, values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def compare(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> list[str]:
+    """What to tell of settings that changed since a checkpoint and may.
+
+    Raises:
+        ConfigError: some changed that may not; it says which.
+    """
+    changed = {
+        key: f"{key} was {before.get(key)} and is {now.get(key)}"
+        for key in {**before, **now}
+        if key not in FREE and before.get(key) != now.get(key)
+    }
+    refused = [text for key, text in changed.items() if key not in TUNED]
+    if refused:
+        raise ConfigError(
+            f"the run in {checkpoint} has other settings: {'; '.join(refused)}. Set them back, or choose another output"
+        )
+    return [f"going on with other settings: {text}" for text in changed.values()]
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ projections of the stages before.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,10 +22,10 @@ from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
-from stages.losses import Captions, SignalConfig, signal_losses
+from stages.command import run
+from stages.losses import Captions, SignalConfig, signal_items, signal_losses
 from stages.measures import answers, share
 from stages.stage import Stage, decoders, encoders
-from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 301, "validation": 302, "measured": 303}
 LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -84,10 +85,16 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model) | decoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.config.weights
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token in all of the dialogue's answers, and the distance to the captions' embeddings."""
-        loss, parts, _ = signal_losses(model, model(batch), self.captions, self.config, near_captions)
-        return loss, parts
+        return signal_losses(model, model(batch), self.captions, self.config, near_captions)[0]
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        return super().items(batch, step) + signal_items(batch, self.config, near_captions)
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -17,7 +19,7 @@ from anygpt.data.skipped import SKIPPED, Skipped
 from anygpt.data.source import Task
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
-from anygpt.processor import Prompt
+from anygpt.processor import IGNORE, Prompt
 from stages.config import TrainingConfig
 
 Settings = TypeVar("Settings", bound=TrainingConfig)
@@ -35,6 +37,7 @@ class Stage(ABC, Generic[Settings]):
         trains: which of `AnyGPT.trainable_parts` train; all other parts stay as they are.
         task: what becomes of a medium with a caption in a person's data.
         outputs: whether it learns from the media that the assistant answers with, and not from their captions alone.
+        processes: how many train together; the loop says so.
     """
 
     name: ClassVar[str]
@@ -42,6 +45,7 @@ class Stage(ABC, Generic[Settings]):
     trains: ClassVar[tuple[str, ...]]
     task: ClassVar[Task] = "describe"
     outputs: bool = False
+    processes: int = 1
 
     def __init__(self, config: Settings) -> None:
         if config.stage not in (None, self.name):
@@ -52,10 +56,15 @@ class Stage(ABC, Generic[Settings]):
         """How many examples a split has; the training's may come again."""
         config = self.config
         return {
-            "training": config.examples or config.steps * config.batch_size,
+            "training": config.examples or config.steps * self.step_size,
             "validation": config.validation_examples,
             "measured": config.measured_examples,
         }[split]
+
+    @property
+    def step_size(self) -> int:
+        """Examples in a step, of all processes."""
+        return self.config.batch_size * self.config.gradient_accumulation * self.processes
 
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
         """Let the stage's parts train, and nothing else; their parameters by the part's name."""
@@ -97,13 +106,41 @@ class Stage(ABC, Generic[Settings]):
     def toy_world(self, split: Split) -> Dataset[Conversation]:
         """The stage's conversations where no data are given."""
 
-    @abstractmethod
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """What to make small, and the parts it is made of, by name and without gradient.
+    def loss(
+        self, model: AnyGPT, batch: Sequence[Prompt], step: int, whole: Counter[str] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A batch's part of a step's loss, and of the several losses that it is made of, by name and without gradient.
+
+        Each of `losses` is a mean over its items in the whole step, however many batches and processes share them; of those
+        with one weight, such as the modalities' "caption", the mean counts.
 
         Args:
             step: from 0 on; always 0 where the loss is only measured.
+            whole: as `items`, of all batches of the step; of this one alone unless given.
         """
+        losses, own = self.losses(model, batch, step), self.items(batch, step)
+        whole = own if whole is None else whole
+        weights = self.weights
+        kinds = Counter(_kind(name) for name in whole)
+        shares = {name: value * (own[name] / max(whole[name], 1)) for name, value in losses.items()}
+        total = sum(
+            share * (weights[_kind(name)] / max(kinds[_kind(name)], 1)) for name, share in shares.items()
+        )
+        told = shares if len(weights) > 1 else {}
+        return torch.as_tensor(total), {name: share.detach() for name, share in told.items()}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each kind of loss in the sum; the kind is the last word of a loss's name."""
+        return {"text": 1.0}
+
+    @abstractmethod
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        """What to make small, each a mean over the `items` of its name."""
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        """How many items each of `losses` is a mean over, as far as there are any; of "text", the tokens that are learned."""
+        return Counter(text=sum(label != IGNORE for prompt in batch for label in prompt.labels[1:]))
 
     @abstractmethod
     def measure(self, model: AnyGPT) -> dict[str, float]:
@@ -121,3 +158,7 @@ def decoders(model: AnyGPT) -> dict[str, nn.Module]:
         f"decoder {entry.decoder}": nn.ModuleDict(model.decoder(m).modules)
         for m, entry in model.config.outputs.items()
     }
+
+
+def _kind(loss: str) -> str:
+    return loss.rpartition(" ")[2]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,13 +18,16 @@ from short_runs import STAGES, stage_on
 from torch import Tensor
 
 from anygpt.config import ConfigError
+from anygpt.data import Source
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from stages import checkpoints, encoding_alignment
+from stages.checkpoints import CheckpointError
 from stages.config import TrainingConfig
 from stages.decoder_alignment import DecoderAlignment
 from stages.encoding_alignment import EncodingAlignment
-from stages.training import Interrupted, rate_factor, train
+from stages.stage import Stage
+from stages.training import Interrupted, TrainingError, rate_factor, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,10 +48,10 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     class Stopped(kind):  # type: ignore[valid-type, misc]
         """Asked to stop in its third step."""
 
-        def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
             if step == 2:
                 os.kill(os.getpid(), number)
-            return super().loss(model, batch, step)
+            return super().losses(model, batch, step)
 
     settings: dict[str, Any] = {
         "steps": 5,
@@ -78,31 +82,92 @@ def test_only_the_newest_whole_checkpoints_are_kept(tmp_path: Path) -> None:
     for step in (9, 10, 11):
         with torch.no_grad():
             weight.fill_(step)
-        checkpoints.save(tmp_path, {"w": weight}, optimizer, {"step": step})
+        checkpoints.save(tmp_path, {"w": weight}, optimizer, {"step": step, "settings": {}})
     (tmp_path / ".unfinished").mkdir()  # as a process that was killed leaves it
     newest = checkpoints.newest(tmp_path)
     assert newest is not None and newest.name == "step-00000011"
     assert len(list(tmp_path.glob("step-*"))) == 2
     with torch.no_grad():
         weight.zero_()
-    assert checkpoints.load(newest, {"w": weight}, optimizer) == {"step": 11}
+    assert checkpoints.read_state(newest)["step"] == 11
+    checkpoints.load(newest, {"w": weight}, optimizer)
     assert weight.tolist() == [11.0] * 3
     with pytest.raises(ValueError, match="other weights than this stage trains"):
         checkpoints.load(newest, {"v": weight}, optimizer)
 
 
 class Unlucky(EncodingAlignment):
-    """Has a loss that is no number in its second step."""
+    """Has losses that are no numbers from its second step on, as many as `bad`."""
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, parts = super().loss(model, batch, step)
-        return loss * (float("nan") if step == 1 else 1.0), parts
+    bad = 9
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        unlucky = 1 <= step <= self.bad
+        losses = super().losses(model, batch, step)
+        return {name: value * (float("nan") if unlucky else 1.0) for name, value in losses.items()}
 
 
-def test_a_loss_that_is_no_number_is_skipped_and_counted(checkpoint: Path, tmp_path: Path) -> None:
-    report = train(stage_on(Unlucky, checkpoint, tmp_path / "run", steps=3))
-    assert report["skipped"] == 1 and report["steps"] == 3
+class Unluckier(Unlucky):
+    bad = 10
+
+
+def test_a_loss_that_is_no_number_is_skipped_and_counted_and_ten_in_a_row_stop(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    report = train(stage_on(Unlucky, checkpoint, tmp_path / "run", steps=12))
+    assert report["skipped"] == 9 and report["steps"] == 12
     assert all(value.isfinite().all() for value in result(tmp_path / "run").values())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["skipped"] for line in lines][-3:] == [8, 9, 9] and lines[1]["gradient"] is None
+    with pytest.raises(TrainingError, match="no finite gradient in 10 steps up to step 11; --resume goes on"):
+        train(stage_on(Unluckier, checkpoint, tmp_path / "worse", steps=12, checkpoint_steps=1))
+    newest = checkpoints.newest(tmp_path / "worse" / "checkpoints")
+    assert newest is not None and newest.name == "step-00000010"
+
+
+class Filling(EncodingAlignment):
+    """From its fourth step on no file may grow: the disk is full."""
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        if step == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        return super().losses(model, batch, step)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"steps": 6, "checkpoint_steps": 2, "log_steps": 6}
+    whole = train(stage_on(EncodingAlignment, checkpoint, tmp_path / "whole", **settings))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(CheckpointError, match=r"of step 4 cannot be written .* step-00000002 is kept"):
+            train(stage_on(Filling, checkpoint, tmp_path / "run", **settings))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002"]
+    resumed = train(stage_on(EncodingAlignment, checkpoint, tmp_path / "run", **settings), resume=True)
+    assert resumed["after"] == whole["after"]
+
+
+def test_settings_that_changed_are_told_and_those_that_make_another_run_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stage(**changes: Any) -> Stage[Any]:
+        return stage_on(EncodingAlignment, checkpoint, tmp_path / "run", **changes)
+
+    train(stage(steps=2))
+    for changes, told in (
+        ({"batch_size": 8}, "batch_size was 4 and is 8"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"data": (Source("alpaca", "a.json"),)}, "data was None and is [{'format': 'alpaca'"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            train(stage(steps=2, **changes), resume=True)
+        assert told in str(caught.value) and "step-00000002" in str(caught.value)
+    capsys.readouterr()
+    report = train(stage(steps=3, learning_rate=1e-3, log_steps=2, workers=1), resume=True)
+    out = capsys.readouterr().out
+    assert "other settings: steps was 2 and is 3" in out and "learning_rate was 0.01 and is 0.001" in out
+    assert "log_steps" not in out and report["steps"] == 3
 
 
 def test_each_part_has_its_own_learning_rate(checkpoint: Path, tmp_path: Path) -> None:
@@ -164,23 +229,3 @@ def test_anygpt_train_is_the_same_command(checkpoint: Path, tmp_path: Path) -> N
 
 def report_inputs(checkpoint: Path) -> set[str]:
     return set(json.loads((checkpoint / "config.json").read_text())["inputs"])
-
-
-def test_two_processes_under_accelerate(checkpoint: Path, tmp_path: Path) -> None:
-    path = write_config(checkpoint, tmp_path)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]
-    done = subprocess.run(
-        [sys.executable, *launch, "stages.encoding_alignment", "--config", str(path)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("frozen parts unchanged") == 1
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["steps"] == 2
-    before, after = result(checkpoint), result(tmp_path / "run")
-    changed = {key.split(".")[0] for key in after if not torch.equal(before[key], after[key])}
-    assert changed == {"adapters"}
