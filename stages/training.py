@@ -220,6 +220,10 @@ def _loop(
                 losses.append(
                     {name: float(value) for name, value in {"loss": loss.detach(), **parts}.items()}
                 )
+            # What had no part in the step is treated alike, whichever process or batch had none of it: AdamW's averages go on.
+            for parameter in trained.values():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
             norm = accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm)
             if norm is None or torch.isfinite(norm):
                 stepper.step()

@@ -118,6 +118,7 @@ def test_a_captions_embedding_is_the_same_whatever_is_asked_with_it() -> None:
         assert torch.equal(again, together)
 
 
+@pytest.mark.slow
 def test_several_batches_a_step_are_as_one_large_one(checkpoint: Path, tmp_path: Path) -> None:
     """In every stage, with the losses of each modality that only some batches have."""
     for name, kind in STAGES.items():
