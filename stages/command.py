@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from anygpt.config import ConfigError
 from stages.checkpoints import CheckpointError
 from stages.config import read_config
+from stages.dry_run import dry_run
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, train
 
@@ -40,6 +42,11 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
         "--resume", action="store_true", help="go on from the newest checkpoint, where there is one"
     )
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what would train, the memory of each part and the steps; no weights are loaded",
+    )
+    parser.add_argument(
         "--max-skipped",
         metavar="SHARE",
         help="of the data's items, may be left out; as --set max_skipped=SHARE",
@@ -47,7 +54,11 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     try:
         given = parser.parse_args(arguments)
         changes = [*given.set, *([f"max_skipped={given.max_skipped}"] if given.max_skipped else [])]
-        train(kind(read_config(kind.settings, given.config, changes)), resume=given.resume)
+        stage = kind(read_config(kind.settings, given.config, changes))
+        if given.dry_run:
+            print(dry_run(stage, int(os.environ.get("WORLD_SIZE", "1"))))
+        else:
+            train(stage, resume=given.resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 0 if stop.number == signal.SIGTERM else 128 + stop.number

@@ -13,7 +13,10 @@ from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from tqdm import tqdm
+
+from anygpt.config import ConfigError, unknown
 
 LOG = "log.jsonl"
 SMOOTH = 0.95  # of a loss that is told, the part that was told before
@@ -91,6 +94,15 @@ class Journal:
             file.write(json.dumps(line) + "\n")
         values = {name: value for name, value in line.items() if name != "step" and value is not None}
         self.accelerator.log(values, step=state["step"])  # to the trackers, where there are any
+
+
+def check_tracker(name: str) -> None:
+    """Raises ConfigError for a tracker that accelerate does not know, or that is not installed."""
+    known = [str(kind) for kind in LOGGER_TYPE_TO_CLASS]
+    if name not in known:
+        raise ConfigError(f"log_with: {unknown('tracker', name, known)}")
+    if name not in [str(kind) for kind in get_available_trackers()]:
+        raise ConfigError(f"log_with: {name} is not installed; pip install {name.replace('_', '-')}")
 
 
 def peak_memory(device: torch.device) -> int:

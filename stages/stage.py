@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -56,10 +57,19 @@ class Stage(ABC, Generic[Settings]):
         """How many examples a split has; the training's may come again."""
         config = self.config
         return {
-            "training": config.examples or config.steps * self.step_size,
+            "training": config.examples or self.steps * self.step_size,
             "validation": config.validation_examples,
             "measured": config.measured_examples,
         }[split]
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        config = self.config
+        if config.steps is not None:
+            return config.steps
+        examples = config.examples or self._mixture("training", 1).rows
+        return math.ceil((config.epochs or 0) * examples / self.step_size)
 
     @property
     def step_size(self) -> int:
@@ -82,13 +92,16 @@ class Stage(ABC, Generic[Settings]):
 
     def examples(self, split: Split) -> Dataset[Conversation]:
         """Conversations that end with the assistant's answer, from the data or the toy world; the splits share none."""
-        config = self.config
-        if config.data is None:
+        if self.config.data is None:
             return self.toy_world(split)
+        return self._mixture(split, self.size(split))
+
+    def _mixture(self, split: Split, size: int) -> Mixture:
+        config = self.config
         return Mixture(
-            config.data,
+            config.data or (),
             split,
-            size=self.size(split),
+            size=size,
             seed=config.seed,
             validation=config.validation_examples,
             measured=config.measured_examples,

@@ -32,7 +32,7 @@ from stages import checkpoints
 from stages.assembly import open_model
 from stages.config import TrainingConfig, compare
 from stages.data import batches, prompts_of
-from stages.journal import Journal, told
+from stages.journal import Journal, check_tracker, told
 from stages.stage import Stage
 
 Number = TypeVar("Number", int, float)
@@ -80,9 +80,16 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         TrainingError: no usable gradient for long, or a frozen part that changed.
     """
     config: TrainingConfig = stage.config
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
-    stage.processes = accelerator.num_processes
     output = Path(config.output)
+    if config.log_with is not None:
+        check_tracker(config.log_with)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.dtype == "bfloat16" else "no",
+        log_with=config.log_with,
+        project_dir=output,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    stage.processes = accelerator.num_processes
     found = checkpoints.newest(output / "checkpoints")
     if found and not resume:
         raise ConfigError(f"{output} holds a run already: go on with --resume, or choose another output")
@@ -96,6 +103,10 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
     set_seed(config.seed)
     model = open_model(config.model, config.parts).to(accelerator.device)
     groups = stage.prepare(model)
+    if config.dtype == "bfloat16":
+        for parameter in model.llm.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "name": name} for name, parameters in groups.items()],
         lr=config.learning_rate,
@@ -111,6 +122,11 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         _longest(model, config),
         stage.skipped,
     )
+
+    def figures() -> dict[str, float]:
+        with accelerator.autocast():
+            return _figures(stage, model, validation)
+
     if found:
         checkpoints.load(found, trained, optimizer)
     else:
@@ -120,14 +136,15 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
             "skipped": 0,
             "skipped in a row": 0,
             "losses": {},
-            "before": _figures(stage, model, validation),
+            "before": figures(),
             "settings": settings,
         }
         _show(accelerator, f"before: {told(state['before'])}")
     output.mkdir(parents=True, exist_ok=True)
+    accelerator.init_trackers(stage.name, {key: str(value) for key, value in settings.items()})
     _loop(stage, model, optimizer, trained, state, accelerator)
 
-    after = _figures(stage, model, validation)
+    after = figures()
     changed = [name for name, part in stage.frozen(model).items() if fingerprint(part) != frozen[name]]
     if changed:
         raise TrainingError(f"frozen parts changed in training: {', '.join(changed)}; nothing was saved")
@@ -150,6 +167,7 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         temporary = output / f".report.json.{os.getpid()}"
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, output / "report.json")
+    accelerator.end_training()
     accelerator.wait_for_everyone()
     _show(accelerator, f"before: {told(state['before'])}\nafter:  {told(after)}")
     if left_out:
@@ -180,7 +198,7 @@ def _loop(
         model.processor,
         batch_size=config.batch_size,
         accumulation=config.gradient_accumulation,
-        steps=config.steps,
+        steps=stage.steps,
         start=start,
         seed=config.seed,
         workers=config.workers,
@@ -196,14 +214,14 @@ def _loop(
             checkpoints.save(Path(config.output) / "checkpoints", trained, optimizer, state)
 
     model.train()
-    journal = Journal(stage.name, Path(config.output), config.steps, config.log_steps, state, accelerator)
+    journal = Journal(stage.name, Path(config.output), stage.steps, config.log_steps, state, accelerator)
     with _stop_signals() as caught, journal:
         for step, parts_of_step in enumerate(examples, start):
             # Noise depends on the step alone, so that an interrupted run goes on as if it had not been.
             torch.manual_seed(
                 config.seed * 1_000_003 + step * accelerator.num_processes + accelerator.process_index
             )
-            factor = rate_factor(step, config)
+            factor = rate_factor(step, stage.steps, config.warmup)
             for group in optimizer.param_groups:
                 rate = config.learning_rates.get(group["name"], config.learning_rate)
                 group["lr"], group["weight_decay"] = rate * factor, config.weight_decay
@@ -246,7 +264,7 @@ def _loop(
             if stop := max(number for _, number in heard):
                 save()
                 raise Interrupted(stop, step + 1)
-            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
+            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == stage.steps:
                 save()
     model.eval()
 
@@ -264,12 +282,12 @@ def _items(stage: Stage[Any]) -> list[tuple[int, int]]:
     return gather_object([(stage.skipped.read, stage.skipped.left_out)])
 
 
-def rate_factor(step: int, config: TrainingConfig) -> float:
-    """The share of the highest learning rate at a step: linear warm-up, then a cosine to nothing."""
-    warm = config.warmup * config.steps
+def rate_factor(step: int, steps: int, warmup: float) -> float:
+    """The share of the highest learning rate at a step of `steps`: linear warm-up (a share of them), then a cosine to nothing."""
+    warm = warmup * steps
     if step < warm:
         return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / (config.steps - warm)))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
 @torch.no_grad()

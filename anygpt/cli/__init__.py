@@ -105,13 +105,17 @@ def start_train(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting in place of the table's."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would train, memory and steps; load no weights.")
+    ] = False,
 ) -> None:
+    flags = [name for name, given in (("--resume", resume), ("--dry-run", dry_run)) if given]
     if context.invoked_subcommand is None:
-        if preset is None and stage is None and not changes and not resume:
+        if preset is None and stage is None and not changes and not flags:
             print(context.get_help())
             return
-        raise typer.Exit(train_preset(preset, stage, changes or [], resume))
-    if preset is not None or stage is not None or changes or resume:
+        raise typer.Exit(train_preset(preset, stage, changes or [], flags))
+    if preset is not None or stage is not None or changes or flags:
         raise CommandError(
             f"give options after the stage's name: anygpt train {context.invoked_subcommand} …"
         )

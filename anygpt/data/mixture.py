@@ -106,6 +106,11 @@ class Mixture(Dataset[Conversation]):
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def rows(self) -> int:
+        """How many rows the sources have for this split."""
+        return sum(len(share.rows(self.split)) for share in self.shares)
+
     def __getitem__(self, index: int) -> Conversation:
         """The i-th conversation.
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
+from data_files import publish
 from safetensors.torch import load_file
 from short_runs import STAGES, stage_on
 from torch import Tensor
@@ -23,8 +25,8 @@ from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from stages import checkpoints, encoding_alignment
 from stages.checkpoints import CheckpointError
-from stages.config import TrainingConfig
 from stages.decoder_alignment import DecoderAlignment
+from stages.dry_run import dry_run
 from stages.encoding_alignment import EncodingAlignment
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, rate_factor, train
@@ -118,7 +120,7 @@ def test_a_loss_that_is_no_number_is_skipped_and_counted_and_ten_in_a_row_stop(
     assert report["skipped"] == 9 and report["steps"] == 12
     assert all(value.isfinite().all() for value in result(tmp_path / "run").values())
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [line["skipped"] for line in lines][-3:] == [8, 9, 9] and lines[1]["gradient"] is None
+    assert [line["skipped"] for line in lines][-4:] == [8, 9, 9, 9] and lines[1]["gradient"] is None
     with pytest.raises(TrainingError, match="no finite gradient in 10 steps up to step 11; --resume goes on"):
         train(stage_on(Unluckier, checkpoint, tmp_path / "worse", steps=12, checkpoint_steps=1))
     newest = checkpoints.newest(tmp_path / "worse" / "checkpoints")
@@ -180,11 +182,10 @@ def test_each_part_has_its_own_learning_rate(checkpoint: Path, tmp_path: Path) -
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    config = TrainingConfig("model", "output", steps=100, warmup=0.1)
-    factors = [rate_factor(step, config) for step in range(100)]
+    factors = [rate_factor(step, 100, 0.1) for step in range(100)]
     assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:], reverse=True)
     assert 0 < factors[0] < 0.2 and max(factors) == 1.0 and 0 < factors[-1] < 0.01
-    assert rate_factor(0, TrainingConfig("model", "output", steps=1)) > 0.5
+    assert rate_factor(0, 1, 0.03) > 0.5
 
 
 def write_config(checkpoint: Path, folder: Path) -> Path:
@@ -229,3 +230,92 @@ def test_anygpt_train_is_the_same_command(checkpoint: Path, tmp_path: Path) -> N
 
 def report_inputs(checkpoint: Path) -> set[str]:
     return set(json.loads((checkpoint / "config.json").read_text())["inputs"])
+
+
+def test_epochs_count_the_rows_of_the_data_or_the_examples(checkpoint: Path, tmp_path: Path) -> None:
+    published = publish(tmp_path)
+    data = tuple(
+        published[name].source for name in ("nextgpt t2x", "llava")
+    )  # four rows each, one kept to validate and measure
+    settings: dict[str, Any] = {"steps": None, "batch_size": 2}
+    stage = stage_on(EncodingAlignment, checkpoint, tmp_path / "run", data=data, epochs=3.0, **settings)
+    assert stage.steps == 3 * (2 + 2) / 2 and train(stage)["steps"] == 6
+    stage = stage_on(EncodingAlignment, checkpoint, tmp_path, examples=9, epochs=1.5, **settings)
+    assert stage.steps == 7 and stage.size("training") == 9
+    for changes, told in (
+        ({"epochs": 1.0, "steps": 2}, "not both"),
+        ({}, "steps or epochs"),
+        ({"epochs": 1.0}, "no end"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            stage_on(EncodingAlignment, checkpoint, tmp_path, **(settings | changes))
+
+
+def test_bfloat16_computes_in_it_and_keeps_what_trains_in_float32(checkpoint: Path, tmp_path: Path) -> None:
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+
+    class Watched(STAGES["modality-switching"]):  # type: ignore[misc, name-defined]
+        def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+            lora = next(p for name, p in model.llm.named_parameters() if "lora_" in name)
+            seen.append((model.dtype, lora.dtype))
+            return super().losses(model, batch, step)
+
+    AcceleratorState._reset_state()
+    try:
+        train(stage_on(Watched, checkpoint, tmp_path / "half", steps=4, dtype="bfloat16"))
+    finally:
+        AcceleratorState._reset_state()
+    train(stage_on(STAGES["modality-switching"], checkpoint, tmp_path / "full", steps=4))
+    assert set(seen) == {(torch.bfloat16, torch.float32)}
+    weights = result(tmp_path / "half")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    halves, fulls = (
+        [json.loads(line)["loss"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("half", "full")
+    )
+    assert halves != fulls and halves == pytest.approx(fulls, rel=0.05)
+
+
+def test_a_tracker_that_is_not_there_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"log_with: unknown tracker 'tensorbord' \(did you mean 'tensorboard'"
+    ):
+        train(stage_on(EncodingAlignment, checkpoint, tmp_path / "run", log_with="tensorbord"))
+
+
+def test_trackers_get_the_logs_figures(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(stage_on(EncodingAlignment, checkpoint, tmp_path / "run", log_with="tensorboard"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "run" / "encoding-alignment"))
+    events.Reload()
+    told = [event.value for event in events.Scalars("loss")]
+    assert told == pytest.approx([line["loss"] for line in lines])
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_dry_run_tells_what_the_run_will_be(
+    name: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", steps=3)
+    told = dry_run(stage, 2)
+    assert not (tmp_path / "run").exists()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line[0] == "|"]
+    trains = {row[0]: int(row[1].replace(",", "")) for row in rows if row[2] == "yes"}
+    assert trains == train(stage_on(STAGES[name], checkpoint, tmp_path / "run", steps=3))["trained"]
+    model = AnyGPT.from_pretrained(checkpoint)
+    held = {row[0]: row[1] for row in rows if row[2] == "no"}
+    assert int(held["llm"].replace(",", "")) == sum(p.numel() for p in model.llm.parameters())
+    assert {key for key in held if key.startswith("encoder")} == {"encoder imagebind"}
+    assert len([key for key in held if key.startswith("decoder")]) == 3
+    assert "3 steps of 8 examples (2 × 1 × 4: processes" in told
+
+
+def test_a_dry_run_by_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_config(checkpoint, tmp_path)
+    assert encoding_alignment.main(["--config", str(path), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("| part |") and not (tmp_path / "run").exists()
+    assert encoding_alignment.main(["--config", str(path), "--dry-run", "--set", "model=nothing"]) == 2
