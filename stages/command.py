@@ -12,11 +12,15 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError
 
 from anygpt.config import ConfigError
+from anygpt.precomputed import EMBEDDINGS, FEATURES
 from stages.checkpoints import CheckpointError
 from stages.config import read_config
 from stages.dry_run import dry_run
+from stages.precompute import caption_embeddings, encoder_features
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, train
+
+PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings}
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -47,6 +51,11 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
         help="print what would train, the memory of each part and the steps; no weights are loaded",
     )
     parser.add_argument(
+        "--precompute",
+        choices=PRECOMPUTED,
+        help="do not train: compute these for the data, into the folder that `precomputed` names",
+    )
+    parser.add_argument(
         "--max-skipped",
         metavar="SHARE",
         help="of the data's items, may be left out; as --set max_skipped=SHARE",
@@ -57,6 +66,10 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
         stage = kind(read_config(kind.settings, given.config, changes))
         if given.dry_run:
             print(dry_run(stage, int(os.environ.get("WORLD_SIZE", "1"))))
+        elif given.precompute:
+            counts = PRECOMPUTED[given.precompute](stage)
+            new = ", ".join(f"{modality} {count}" for modality, count in counts.items())
+            print(f"{given.precompute} in {stage.config.precomputed}, new ones: {new}")
         else:
             train(stage, resume=given.resume)
     except Interrupted as stop:

@@ -29,6 +29,7 @@ class TrainingConfig:
             with `examples`, these.
         parts: with a preset, the folder that its relative names of frozen parts start from.
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
+        precomputed: a folder that `anygpt precompute` has filled for these data; what is there is not computed again.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
         batch_size: examples in a batch, in each process.
@@ -56,6 +57,7 @@ class TrainingConfig:
     epochs: float | None = None
     parts: str | None = None
     data: tuple[Source, ...] | None = None
+    precomputed: str | None = None
     max_skipped: float = 0.01
     stage: str | None = None
     batch_size: int = 32
@@ -115,7 +117,16 @@ class TrainingConfig:
 
 # What may change while a run goes on: where things are and how often, and how fast it learns. All else would make it another run.
 FREE = ("output", "workers", "max_skipped", "checkpoint_steps", "log_steps", "log_with")
-TUNED = ("steps", "epochs", "learning_rate", "learning_rates", "warmup", "weight_decay", "max_grad_norm")
+TUNED = (
+    "precomputed",
+    "steps",
+    "epochs",
+    "learning_rate",
+    "learning_rates",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+)
 
 Config = TypeVar("Config", bound=TrainingConfig)
 Settings = TypeVar("Settings")  # any dataclass of settings

@@ -115,7 +115,7 @@ def batches(
         batch_size=None,
         sampler=list(times),
         num_workers=workers,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         prefetch_factor=2 if workers else None,
     )
     fresh = iter(loader)
@@ -235,7 +235,7 @@ def _length(examples: Dataset[Conversation]) -> int:
     return len(examples)  # type: ignore[arg-type]  # a map-style dataset has a length
 
 
-def _start_worker(worker: int) -> None:
+def start_worker(worker: int) -> None:
     """Signals are for the main process, which ends its workers itself; where it was killed, they end by themselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from anygpt.config import ConfigError
 from anygpt.model import AnyGPT, Output, SignalStates
+from anygpt.precomputed import Store, caption_key
 from anygpt.processor import Prompt
 from encoders.media import Audio
 from encoders.resampling import resample
@@ -76,18 +77,25 @@ class Captions:
     """
 
     def __init__(self) -> None:
+        self.stores: Mapping[str, Store] = {}  # embeddings computed before
         self._known: dict[tuple[str, str], Tensor] = {}
 
     def __call__(self, model: AnyGPT, modality: str, captions: Sequence[str]) -> Tensor:
         """Embeddings (N, tokens, dim) of captions, for the decoder of `modality`."""
         new = [caption for caption in dict.fromkeys(captions) if (modality, caption) not in self._known]
+        if (store := self.stores.get(modality)) is not None:
+            kept = {caption: store.get(caption_key(caption)) for caption in new}
+            self._known |= {
+                (modality, caption): value for caption, value in kept.items() if value is not None
+            }
+            new = [caption for caption, value in kept.items() if value is None]
         for first in range(0, len(new), TOGETHER):
             some = new[first : first + TOGETHER]
             embeddings = model.decoder(modality).encode_text(some + some[-1:] * (TOGETHER - len(some)))
             self._known |= {
                 (modality, caption): embedding for caption, embedding in zip(some, embeddings, strict=False)
             }
-        result = torch.stack([self._known[modality, caption] for caption in captions])
+        result = torch.stack([self._known[modality, caption].to(model.device) for caption in captions])
         while len(self._known) > CACHED:
             del self._known[next(iter(self._known))]
         return result

@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -18,6 +19,7 @@ from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
+from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
@@ -81,6 +83,16 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
         return ToyWorld(
             self.size(split), SEEDS[split] + 1000 * config.seed, starts=STARTS, turns=config.turns
         )
+
+    def use_precomputed(self, model: AnyGPT) -> None:
+        """As any stage's, and captions' embeddings."""
+        if self.config.precomputed is not None:
+            folder = Path(self.config.precomputed)
+            self.features, self.captions.stores = (
+                feature_stores(model, folder),
+                embedding_stores(model, folder),
+            )
+            self._check_precomputed(self.captions.stores, EMBEDDINGS)
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model) | decoders(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -20,6 +20,7 @@ from anygpt.data.skipped import SKIPPED, Skipped
 from anygpt.data.source import Task
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
+from anygpt.precomputed import FEATURES, Store, feature_stores, file_key
 from anygpt.processor import IGNORE, Prompt
 from stages.config import TrainingConfig
 
@@ -52,6 +53,7 @@ class Stage(ABC, Generic[Settings]):
         if config.stage not in (None, self.name):
             raise ConfigError(f"these settings are for the stage {config.stage!r}, not for {self.name!r}")
         self.config = config
+        self.features: dict[str, Store] = {}
 
     def size(self, split: Split) -> int:
         """How many examples a split has; the training's may come again."""
@@ -107,7 +109,31 @@ class Stage(ABC, Generic[Settings]):
             measured=config.measured_examples,
             task=self.task,
             outputs=self.outputs,
+            known=self._known if self.features else None,
         )
+
+    def use_precomputed(self, model: AnyGPT) -> None:
+        """Take features of files from the `precomputed` folder where it has them.
+
+        Raises:
+            ConfigError: it has none that the model's encoders made.
+        """
+        if self.config.precomputed is not None:
+            self.features = feature_stores(model, Path(self.config.precomputed))
+            self._check_precomputed(self.features, FEATURES)
+
+    def _check_precomputed(self, stores: Mapping[str, Store], what: str) -> None:
+        if self.config.data is None:
+            raise ConfigError("precomputed needs data: the toy world's media are no files")
+        if not any(map(len, stores.values())):
+            raise ConfigError(
+                f"precomputed: {self.config.precomputed} holds no {what} of this model's own parts and their settings; "
+                f"run: anygpt precompute {what} {self.name} --config …"
+            )
+
+    def _known(self, modality: str, path: Path) -> Tensor | None:
+        store = self.features.get(modality)
+        return store.get(file_key(path)) if store is not None else None
 
     @cached_property
     def skipped(self) -> Skipped:

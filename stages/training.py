@@ -103,6 +103,7 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
     set_seed(config.seed)
     model = open_model(config.model, config.parts).to(accelerator.device)
     groups = stage.prepare(model)
+    stage.use_precomputed(model)
     if config.dtype == "bfloat16":
         for parameter in model.llm.parameters():
             if not parameter.requires_grad:

@@ -368,13 +368,27 @@ def convert_transformers(
     transformers(checkpoint, out)
 
 
+STAGE_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command("precompute", context_settings=STAGE_OPTIONS)
+def precompute(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="encoder-features or caption-embeddings")],
+    stage: Annotated[str, typer.Argument(help="The stage; what follows are its options: --config FILE …")],
+) -> None:
+    """Compute once what the frozen parts make of a stage's data, into its `precomputed` folder; run again, it goes on."""
+    if stage not in STAGES:
+        raise CommandError(unknown("stage", stage, STAGES))
+    raise typer.Exit(run_stage(stage, ["--precompute", what, *context.args]))
+
+
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
         raise typer.Exit(run_stage(name, context.args))
 
     # Everything after the stage's name, --help too, is the stage's to read.
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    train.command(name, help=does, context_settings=settings)(run)
+    train.command(name, help=does, context_settings=STAGE_OPTIONS)(run)
 
 
 for name, does in STAGES.items():
