@@ -223,6 +223,12 @@ def _describe_trained(part: torch.nn.Module) -> dict[str, Any]:
     }
 
 
+def stored_bytes(name: str, root: Path | None) -> int | None:
+    """The bytes of a frozen part's weights, by its files' sizes; None where they are not on this machine."""
+    folder = Path(find_part(name, root))
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) if folder.is_dir() else None
+
+
 def _describe_frozen(model: AnyGPT, name: str) -> dict[str, Any]:
     """Read off the files' headers, so that nothing needs to be loaded."""
     folder = Path(find_part(name, model.root))

@@ -207,7 +207,8 @@ class AnyGPT(nn.Module):
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 
-            encoder = load_encoder(find_part(entry.encoder, self.root))
+            with torch.device("cpu"):  # an outline on the meta device may have to ask it for its width
+                encoder = load_encoder(find_part(entry.encoder, self.root))
             self._encoders[entry.encoder] = encoder.requires_grad_(False).eval()
         encoder = self._encoders[entry.encoder]
         if modality not in encoder.modalities:
@@ -376,7 +377,8 @@ class AnyGPT(nn.Module):
         if modality not in self._decoders:
             from decoders.diffusion import Decoder
 
-            decoder = Decoder.from_pretrained(find_part(entry.decoder, self.root), modality=modality)
+            with torch.device("cpu"):
+                decoder = Decoder.from_pretrained(find_part(entry.decoder, self.root), modality=modality)
             if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
                 raise ConfigError(
                     f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "

@@ -328,6 +328,10 @@ class Processor:
             raise MessageError(f"this model does not take {modality}; it takes {accepted}")
         prompt.ids.append(MEDIUM)
         prompt.labels.append(IGNORE)
+        if "features" in part:  # computed before (see `anygpt.precomputed`)
+            features = part["features"]
+            prompt.media.append(Medium(modality, features.new_empty(0), features))
+            return
         prompt.media.append(
             Medium(modality, self.encoder(modality).preprocess(modality, load(part)[modality]))
         )

@@ -24,8 +24,11 @@ def run_stage(name: str, arguments: list[str]) -> int:
     return int(import_module(f"stages.{name.replace('-', '_')}").main(arguments) or 0)
 
 
-def train_preset(preset: str | None, number: int | None, changes: list[str], resume: bool) -> int:
+def train_preset(preset: str | None, number: int | None, changes: list[str], flags: list[str]) -> int:
     """Run stage `number` of a preset, with settings in place of its table's; the exit code.
+
+    Args:
+        flags: as the stage's own command takes them.
 
     Raises:
         CommandError: no such preset or stage; what there is, is told.
@@ -42,7 +45,7 @@ def train_preset(preset: str | None, number: int | None, changes: list[str], res
     name = re.search(r"^stage: *(\S+) *$", table.read_text(encoding="utf-8"), re.MULTILINE)
     assert name and name[1] in STAGES, f"{table} names no stage"
     arguments = ["--config", str(table), *(word for change in changes for word in ("--set", change))]
-    return run_stage(name[1], [*arguments, *(["--resume"] if resume else [])])
+    return run_stage(name[1], [*arguments, *flags])
 
 
 def find_tables() -> dict[str, dict[int, Path]]:

@@ -43,8 +43,8 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path, tmp_path: Path) -> None:
-    # 32 dialogues are enough for every modality to occur
-    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=32)
+    # a whole turn of 64 dialogues, so that every modality occurs
+    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=8, steps=8)
     report = train(stage)
     before, after = weights(checkpoint), weights(tmp_path / "run")
     changed = {key for key in after if key not in before or not torch.equal(before[key], after[key])}
@@ -52,7 +52,7 @@ def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path,
     assert changed == may and before.keys() == {key for key in after if not key.startswith("lora.")}
     assert report["trained"].keys() == set(stage.trains)
     assert report["before"].keys() == report["after"].keys() >= {"loss"}
-    assert report["steps"] == 2 and report["skipped"] == 0
+    assert report["steps"] == 8 and report["skipped"] == 0
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -100,7 +100,7 @@ def test_distances_are_zero_at_the_aim_and_as_documented() -> None:
     assert torch.allclose(distance(moved, wanted, "norm"), torch.tensor(2.0))
     ratio = distance(moved, wanted, "squared")
     assert torch.allclose(ratio, distance(10 * moved, 10 * wanted, "squared"))
-    assert torch.allclose(ratio, 4.0 / wanted.square().sum(-1).mean())
+    assert torch.allclose(ratio, (4.0 / wanted.square().sum(-1).mean(1)).mean())
 
 
 def test_caption_embeddings_are_the_decoders_own_and_are_kept(model: AnyGPT) -> None:
@@ -117,10 +117,10 @@ def test_caption_embeddings_are_the_decoders_own_and_are_kept(model: AnyGPT) -> 
 class Careless(EncodingAlignment):
     """Changes the LLM on the way."""
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             next(model.llm.parameters()).add_(1e-3)
-        return super().loss(model, batch, step)
+        return super().losses(model, batch, step)
 
 
 def test_a_frozen_part_that_changes_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
