@@ -77,6 +77,10 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
             self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts, draw_outputs=draw
         )
 
+    def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
+        model.use_signals()  # what was made through captions so far learns the other way here
+        return super().prepare(model)
+
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | decoders(model)
 
