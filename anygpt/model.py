@@ -153,7 +153,7 @@ class AnyGPT(nn.Module):
 
         Args:
             root: the folder that relative names in the config start from.
-            dtype: of all parameters in memory, whatever the files hold.
+            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
         """
         folder = Path(root).resolve() if root is not None else None
         llm, tokenizer = load_llm(find_part(config.llm, folder), dtype)
@@ -386,7 +386,9 @@ class AnyGPT(nn.Module):
         if modality not in self._decoders:
             from decoders.diffusion import Decoder
 
-            decoder = Decoder.from_pretrained(find_part(entry.decoder, self.root), modality=modality)
+            decoder = Decoder.from_pretrained(
+                find_part(entry.decoder, self.root), modality=modality, dtype=self.dtype
+            )
             if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
                 raise ConfigError(
                     f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "

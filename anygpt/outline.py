@@ -67,7 +67,7 @@ def outline(config: AnyGPTConfig, root: Path | None = None) -> Outline:
                 f"outputs.{modality}.conditioning is {output.conditioning}, and {output.decoder} takes {shape}"
             )
     outputs = {
-        m: replace(output, conditioning=tuple(decoders[m].conditioning_shape))
+        m: replace(output, conditioning=decoders[m].conditioning_shape)
         for m, output in config.outputs.items()
     }
     llm, tokenizer = _part(config.llm, root, _llm_in)

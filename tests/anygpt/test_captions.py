@@ -331,3 +331,21 @@ def test_info_says_which_way_media_are_made(folder: Path, capsys: pytest.Capture
     assert main(["info", str(folder)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert all(lines[f"decoders/{modality}"].endswith("frozen, by captions") for modality in ALL)
+
+
+def test_decoders_are_of_the_model_s_number_format(folder: Path, scripted: AnyGPT) -> None:
+    model = AnyGPT.from_pretrained(folder, dtype=torch.bfloat16)
+    for modality in ALL:
+        media = [
+            one.decode(modality, one.encode_captions(modality, ["a red circle"]), [1])[0]
+            for one in (model, scripted)
+        ]
+        half, full = (
+            np.asarray(getattr(medium, "samples", getattr(medium, "frames", medium)), float)
+            for medium in media
+        )
+        parts = model.decoder(modality).modules.values()
+        assert {p.dtype for part in parts for p in part.parameters()} == {torch.bfloat16}
+        assert half.shape == full.shape and np.isfinite(half).all()
+        if modality != "audio":  # the random vocoder's sound is no louder than the rounding
+            assert np.corrcoef(half.ravel(), full.ravel())[0, 1] > 0.8
