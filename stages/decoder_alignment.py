@@ -89,6 +89,10 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
             )
             self._check_precomputed(self.captions.stores, EMBEDDINGS)
 
+    def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
+        model.use_signals()  # what was made through captions so far learns the other way here
+        return super().prepare(model)
+
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | decoders(model)
 

@@ -191,12 +191,12 @@ def near_losses(
 def denoising_losses(
     model: AnyGPT, signals: dict[str, SignalStates], conditioning: dict[str, Tensor], items: int
 ) -> dict[str, Tensor]:
-    """The decoders' own losses on at most `items` of each modality's targets that have their medium."""
+    """The decoders' own losses, where they have one, on at most `items` of each modality's targets that have their medium."""
     losses: dict[str, Tensor] = {}
     for modality, states in signals.items():
         rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
-        if rows:
-            decoder = model.decoder(modality)
+        decoder = model.decoder(modality)
+        if rows and decoder.has_denoising_loss:
             media = [_bare(states.targets[row].medium, decoder.rate) for row in rows]
             losses[modality] = decoder.denoising_loss(conditioning[modality][rows], media)
     return losses

@@ -245,13 +245,23 @@ def evaluate(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} [default: {DEFAULT_MODEL}]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A preset instead: its sizes, and what fits here.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a model is made of: its parts, parameters, bytes, and which are frozen."""
-    from anygpt.cli.info import info
+    if preset is None:
+        from anygpt.cli.info import info
 
-    info(model, json_output)
+        info(model or DEFAULT_MODEL, json_output)
+        return
+    if model is not None:
+        raise CommandError("give a model or --preset, not both")
+    from anygpt.cli.preset_info import preset_info
+
+    preset_info(preset, json_output)
 
 
 DataFormat = Annotated[str, typer.Argument(metavar="FORMAT", help="messages, llava, nextgpt, cc3m, …")]

@@ -1,20 +1,25 @@
 """The three stages: what each changes, learns and measures."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
+from PIL import Image
 from short_runs import STAGES, stage_on
 from torch import Tensor
 
 from anygpt.config import ConfigError
 from anygpt.messages import normalise
-from anygpt.model import AnyGPT
-from anygpt.processor import Prompt
+from anygpt.model import AnyGPT, SignalStates
+from anygpt.processor import Prompt, Target
+from decoders import Decoder
 from stages.encoding_alignment import EncodingAlignment
-from stages.losses import Captions, distance
+from stages.losses import Captions, denoising_losses, distance
 from stages.training import TrainingError, train
 
 CHANGES = {
@@ -90,6 +95,29 @@ def test_decoder_alignment_has_three_losses(model: AnyGPT, tmp_path: Path) -> No
     assert torch.allclose(loss, total)
     _, without = stage.loss(model, batch, 4)
     assert not any(key.endswith("denoising") for key in without)
+
+
+def test_stage_2_switches_from_captions_to_signal_tokens(checkpoint: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(checkpoint, start)
+    config = json.loads((start / "config.json").read_text())
+    for output in config["outputs"].values():
+        output["way"] = "captions"
+    (start / "config.json").write_text(json.dumps(config))
+    train(stage_on(STAGES["decoder-alignment"], start, tmp_path / "run"))
+    ways = [
+        output["way"]
+        for output in json.loads((tmp_path / "run" / "config.json").read_text())["outputs"].values()
+    ]
+    assert ways == ["signals"] * 3
+
+
+def test_a_decoder_without_a_denoising_loss_is_left_out_of_it(model: AnyGPT, tmp_path: Path) -> None:
+    model._decoders["image"] = Decoder.from_pretrained(tiny.save_pipeline("flux", tmp_path / "flux"))
+    target = Target("image", 0, "red circle", Image.new("RGB", (16, 16)))
+    states = SignalStates(torch.zeros(1, 3, 32), torch.zeros(1, 3, 32), [target])
+    conditioning = torch.zeros(1, *model.decoder("image").conditioning_shape)
+    assert denoising_losses(model, {"image": states}, {"image": conditioning}, 1) == {}
 
 
 def test_distances_are_zero_at_the_aim_and_as_documented() -> None:
