@@ -168,12 +168,12 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         temporary = output / f".report.json.{os.getpid()}"
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, output / "report.json")
-    accelerator.end_training()
     accelerator.wait_for_everyone()
     _show(accelerator, f"before: {told(state['before'])}\nafter:  {told(after)}")
     if left_out:
         _show(accelerator, f"{left_out} of {read} items left out: {stage.skipped.path}")
     _show(accelerator, f"{len(frozen)} frozen parts unchanged; saved to {output}")
+    accelerator.end_training()
     return report
 
 

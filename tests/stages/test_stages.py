@@ -48,8 +48,8 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path, tmp_path: Path) -> None:
-    # a whole turn of 64 dialogues, so that every modality occurs
-    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=8, steps=8)
+    # so many dialogues that every modality occurs
+    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=8, steps=16)
     report = train(stage)
     before, after = weights(checkpoint), weights(tmp_path / "run")
     changed = {key for key in after if key not in before or not torch.equal(before[key], after[key])}
@@ -57,7 +57,7 @@ def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path,
     assert changed == may and before.keys() == {key for key in after if not key.startswith("lora.")}
     assert report["trained"].keys() == set(stage.trains)
     assert report["before"].keys() == report["after"].keys() >= {"loss"}
-    assert report["steps"] == 8 and report["skipped"] == 0
+    assert report["steps"] == 16 and report["skipped"] == 0
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -31,7 +31,7 @@ from encoders.media import Audio, Imu, Video, read_video
 
 EXAMPLES = 1600  # of each modality
 APART = 600  # of them, for the limit
-TURNED_AWAY = 0.005
+TURNED_AWAY = 0.001
 # Sounds and motion are told by their pooled features; clouds of their patches would cost more than they tell.
 VIEWS = {
     "image": ("pooled", "patches"),
