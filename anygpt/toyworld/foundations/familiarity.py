@@ -29,9 +29,9 @@ from anygpt.toyworld.scenes import MOTIONS, random_scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play, random_tone
 from encoders.media import Audio, Imu, Video, read_video
 
-EXAMPLES = 1600  # of each modality
-APART = 600  # of them, for the limit
-TURNED_AWAY = 0.001
+EXAMPLES = 3000  # of each modality
+APART = 1500  # of them, for the limit
+TURNED_AWAY = 0.003
 # Sounds and motion are told by their pooled features; clouds of their patches would cost more than they tell.
 VIEWS = {
     "image": ("pooled", "patches"),
