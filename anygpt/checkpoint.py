@@ -37,18 +37,20 @@ TRAINED = ("adapters.", "cross_attention.", "projections.", "signals.")
 
 
 def find_checkpoint(name: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint: a folder itself, a packaged name such as `anygpt-tiny`, or a hub id.
+    """The folder of a checkpoint: a folder itself, a packaged name such as `anygpt-tiny`, or a hub id; or a preset's file.
 
     Raises:
-        ConfigError: there is no such folder, packaged model or hub repository.
+        ConfigError: there is no such folder, packaged model, preset or hub repository.
     """
     for folder in (Path(name).expanduser(), ASSETS / str(name)):
         if (folder / "config.json").is_file():
             return folder.resolve()
+    if preset := find_preset(str(name)):
+        return preset
     packaged = sorted(path.parent.name for path in ASSETS.glob("*/config.json"))
     accepted = (
         f"a model is a packaged name ({', '.join(packaged) or 'none is installed'}), "
-        "a folder with a config.json, or a hub id like 'owner/name'"
+        "a folder with a config.json, a preset, or a hub id like 'owner/name'"
     )
     if Path(name).is_dir():
         raise ConfigError(f"the folder {str(name)!r} has no config.json; {accepted}")
@@ -66,8 +68,22 @@ def find_checkpoint(name: str | os.PathLike[str]) -> Path:
         raise ConfigError(f"no model {str(name)!r} here or on the hub ({reason}); {accepted}") from error
 
 
+def find_preset(name: str) -> Path | None:
+    """A preset's file, by its path or its packaged name; None where there is none of that name."""
+    for path in (Path(name).expanduser(), ASSETS / "presets" / f"{name}.yaml"):
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return path.resolve()
+    return None
+
+
 def read_config(folder: Path) -> AnyGPTConfig:
-    """Read `folder`/config.json; ConfigError says which file was wrong."""
+    """Read `folder`/config.json, or what can be used of a preset's file before training.
+
+    Raises:
+        ConfigError: saying which file was wrong.
+    """
+    if folder.is_file():
+        return _untrained(folder)
     path = folder / "config.json"
     try:
         return AnyGPTConfig.from_dict(json.loads(path.read_text(encoding="utf-8")))
@@ -75,6 +91,19 @@ def read_config(folder: Path) -> AnyGPTConfig:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _untrained(preset: Path) -> AnyGPTConfig:
+    """The preset without its adapters, which have learned nothing; its decoders must need no projections either."""
+    config = read_preset(preset)
+    signalled = [modality for modality in config.outputs if modality not in config.captioned]
+    if signalled or not config.outputs:
+        where = ", ".join(f"outputs.{modality}" for modality in signalled) or "its input"
+        raise ConfigError(
+            f"the preset {preset} is not trained yet: {where} needs that. Train it (anygpt train --preset), "
+            "or have outputs made through captions (way: captions)"
+        )
+    return replace(config, inputs={}, cross_attention=None, lora=None)
 
 
 def read_preset(path: Path) -> AnyGPTConfig:
@@ -204,7 +233,10 @@ def info(model: AnyGPT) -> dict[str, Any]:
         "signals": _describe_trained(model.signals)
         | {"tokens": {m: len(i) for m, i in model.signals.ids.items()}},
         "projections": {m: _describe_trained(part) for m, part in model.projections.items()},
-        "decoders": {m: _describe_frozen(model, entry.decoder) for m, entry in config.outputs.items()},
+        "decoders": {
+            m: _describe_frozen(model, entry.decoder) | {"way": entry.way}
+            for m, entry in config.outputs.items()
+        },
     }
     if model.cross_attention is not None:
         tree["cross_attention"] = _describe_trained(model.cross_attention)
@@ -221,6 +253,12 @@ def _describe_trained(part: torch.nn.Module) -> dict[str, Any]:
         "bytes": sum(p.numel() * p.element_size() for p in parameters),
         "frozen": False,
     }
+
+
+def stored_bytes(name: str, root: Path | None) -> int | None:
+    """The bytes of a frozen part's weights, by its files' sizes; None where they are not on this machine."""
+    folder = Path(find_part(name, root))
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) if folder.is_dir() else None
 
 
 def _describe_frozen(model: AnyGPT, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 MODEL_TYPE = "anygpt"
 INPUT_MODALITIES = ("image", "audio", "video", "depth", "thermal", "imu")
 OUTPUT_MODALITIES = ("image", "audio", "video")
+Way = Literal["signals", "captions"]
 
 
 class ConfigError(ValueError):
@@ -92,6 +93,8 @@ class OutputConfig:
         signal_words: a text of as many tokens; a new run's input rows start as theirs. A frozen LLM makes something of
             words it knows from the first step on, "The background is" for instance (prompt tuning's start from the
             vocabulary: Lester et al. 2021, section 3.2). None starts near the mean of all rows.
+        way: how the LLM says what to make: by `signals`, which are trained, or through `captions`, which an instruct
+            LLM writes and the decoder's own text encoder reads. The trained parts are there in both ways.
     """
 
     decoder: str
@@ -100,6 +103,7 @@ class OutputConfig:
     conditioning: tuple[int, int] | None = None
     generation: dict[str, Any] = field(default_factory=dict)
     signal_words: str | None = None
+    way: Way = "signals"
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,8 @@ class AnyGPTConfig:
                 if modality not in known:
                     raise ConfigError(f"{where}: {unknown('modality', modality, known)}")
         for modality, output in self.outputs.items():
+            if output.way not in (ways := typing.get_args(Way)):
+                raise ConfigError(f"outputs.{modality}.way: {unknown('way', output.way, ways)}")
             if output.signal_tokens < 1:
                 raise ConfigError(
                     f"outputs.{modality}.signal_tokens must be at least 1, not {output.signal_tokens}"
@@ -206,6 +212,11 @@ class AnyGPTConfig:
         if kind != MODEL_TYPE:
             raise ConfigError(f"this is the configuration of a {kind!r} model, not of an {MODEL_TYPE!r} one")
         return _build(cls, values, "")
+
+    @property
+    def captioned(self) -> tuple[str, ...]:
+        """The output modalities that are made through captions."""
+        return tuple(modality for modality, output in self.outputs.items() if output.way == "captions")
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that config.json holds; `from_dict` reads it back to an equal config."""

@@ -11,21 +11,26 @@ from torch import nn
 from anygpt.config import ConfigError
 
 
-def load_llm(name: str, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, Any]:
+def load_llm(name: str, dtype: torch.dtype | Literal["auto"], *, outline: bool = False) -> tuple[Any, Any]:
     """The causal language model and the tokenizer in a folder or on the hub, without progress bars.
 
     Args:
         dtype: of the weights in memory; "auto" keeps the files'.
+        outline: on the meta device, by its configuration alone: shapes, and no weights.
 
     Raises:
         ConfigError: it is in neither.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
+        if outline:
+            with torch.device("meta"):
+                llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), dtype=dtype)
+            return llm, AutoTokenizer.from_pretrained(name)
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
     except OSError as error:  # transformers' for what is neither a folder nor on the hub
         reason = " ".join(str(error).split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from anygpt.familiarity import refusal
+from anygpt.marks import Caption
 from anygpt.media import SUFFIXES, write
 from anygpt.messages import Conversation, Message, MessageError, Part, is_batch, normalise
 from anygpt.options import Options
@@ -32,7 +33,7 @@ class Reply:
 
     Attributes:
         content: its parts in order, {"type": "text", "text": …} or {"type": m, m: object} (see
-            `encoders.media`).
+            `encoders.media`); a medium that was made through a caption has it under "caption".
         seed: the seed it was made with.
         seconds: time spent on "reading" the messages, on "text" and on each modality, and the "total".
     """
@@ -87,11 +88,14 @@ class Reply:
         else:
             self.content.append({"type": "text", "text": delta})
 
-    def _add_medium(self, modality: str) -> tuple[Part, int, int]:
+    def _add_medium(self, wanted: Run | Caption) -> tuple[Part, int, int]:
         """A part for a medium to come, its index among those of its modality, and its seed."""
+        modality = wanted.modality
         index = len(self._media(modality))
         place = sum(part["type"] != "text" for part in self.content)
         part: Part = {"type": modality, modality: None}
+        if isinstance(wanted, Caption):
+            part["caption"] = wanted.text
         self.content.append(part)
         return part, index, medium_seed(self.seed, place)
 
@@ -162,7 +166,7 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             prompts.append(_read(model, normalise(conversation), reply))
         except MessageError as error:
             raise MessageError(f"conversation {index}: {error}") from error
-    waiting: dict[str, list[tuple[Reply, Part, int, Run]]] = {}
+    waiting: dict[str, list[tuple[Reply, Part, int, Run | Caption]]] = {}
     started = time.perf_counter()
     known = [_known(model, prompt) for prompt in prompts]
     for reply, (_, refused) in zip(replies, known, strict=True):
@@ -174,7 +178,7 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
         if isinstance(item, str):
             reply._add_text(item)
         else:
-            part, _, seed = reply._add_medium(item.modality)
+            part, _, seed = reply._add_medium(item)
             waiting.setdefault(item.modality, []).append((reply, part, seed, item))
     for reply in replies:
         reply._spend("text", (time.perf_counter() - started) / len(replies))
@@ -184,19 +188,29 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
     return replies
 
 
-def _decode(model: AnyGPT, modality: str, jobs: list[tuple[Reply, Part, int, Run]], options: Options) -> None:
+def _decode(
+    model: AnyGPT, modality: str, jobs: list[tuple[Reply, Part, int, Run | Caption]], options: Options
+) -> None:
     """Make media of one modality in one batch, and put each into its part."""
     started = time.perf_counter()
-    runs = [run for *_, run in jobs]
-    with torch.no_grad():
-        conditioning = model.project(
-            modality, torch.stack([run.hidden for run in runs]), torch.stack([run.embeddings for run in runs])
-        )
+    conditioning = _conditioning(model, modality, [wanted for *_, wanted in jobs])
     seeds = [seed for _, _, seed, _ in jobs]
     media = model.decode(modality, conditioning, seeds, **options.media.get(modality, {}))
     for (reply, part, *_), medium in zip(jobs, media, strict=True):
         part[modality] = medium
         reply._spend(modality, (time.perf_counter() - started) / len(jobs))
+
+
+@torch.no_grad()
+def _conditioning(model: AnyGPT, modality: str, wanted: Sequence[Run | Caption]) -> torch.Tensor:
+    """What the decoder gets for N media of a modality, (N, tokens, dim): all of them go one way."""
+    captions = [item.text for item in wanted if isinstance(item, Caption)]
+    if captions:
+        return model.encode_captions(modality, captions)
+    runs = [item for item in wanted if isinstance(item, Run)]
+    return model.project(
+        modality, torch.stack([run.hidden for run in runs]), torch.stack([run.embeddings for run in runs])
+    )
 
 
 def last(events: Iterator[Event]) -> Reply:
@@ -222,7 +236,7 @@ def _known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
 
 
 def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
-    """Answer one prompt; a medium is made as soon as its run is complete, before text goes on."""
+    """Answer one prompt; a medium is made as soon as its run or caption is complete, before text goes on."""
     started = time.perf_counter()
     prompt, refused = _known(model, prompt)
     if refused:
@@ -244,10 +258,11 @@ def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memor
     yield Done(reply)
 
 
-def _make(model: AnyGPT, run: Run, reply: Reply, options: Options) -> Iterator[Event]:
+def _make(model: AnyGPT, wanted: Run | Caption, reply: Reply, options: Options) -> Iterator[Event]:
     """Make one medium in a thread of its own, so that its progress can be told while it is under way."""
-    part, index, seed = reply._add_medium(run.modality)
-    yield MediaStarted(run.modality, index)
+    modality = wanted.modality
+    part, index, seed = reply._add_medium(wanted)
+    yield MediaStarted(modality, index)
     started = time.perf_counter()
     news: queue.Queue[tuple[int, int] | BaseException | list[Any]] = queue.Queue()
     stopped = threading.Event()
@@ -259,10 +274,9 @@ def _make(model: AnyGPT, run: Run, reply: Reply, options: Options) -> Iterator[E
 
     def work() -> None:
         try:
-            with torch.no_grad():
-                conditioning = model.project(run.modality, run.hidden[None], run.embeddings[None])
-            settings = options.media.get(run.modality, {})
-            news.put(model.decode(run.modality, conditioning, [seed], progress, **settings))
+            conditioning = _conditioning(model, modality, [wanted])
+            settings = options.media.get(modality, {})
+            news.put(model.decode(modality, conditioning, [seed], progress, **settings))
         except BaseException as error:  # handed over to the caller's thread
             news.put(error)
 
@@ -270,16 +284,16 @@ def _make(model: AnyGPT, run: Run, reply: Reply, options: Options) -> Iterator[E
     worker.start()
     try:
         while isinstance(item := news.get(), tuple):
-            yield MediaProgress(run.modality, index, *item)
+            yield MediaProgress(modality, index, *item)
     finally:
         stopped.set()
         worker.join()
     if isinstance(item, BaseException):
         raise item
-    part[run.modality] = item[0]
+    part[modality] = item[0]
     seconds = time.perf_counter() - started
-    reply._spend(run.modality, seconds)
-    yield MediaDone(run.modality, index, item[0], seconds)
+    reply._spend(modality, seconds)
+    yield MediaDone(modality, index, item[0], seconds)
 
 
 class Session:

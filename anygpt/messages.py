@@ -8,8 +8,8 @@ chat templates:
     {"type": "image", "path": "cat.png"}            a file of the modality
     {"type": "image", "image": <PIL.Image>}         or the object itself (see encoders.media)
 
-An assistant's media part may have a "caption": in training, the text whose embedding its conditioning should
-come near.
+An assistant's media part may have a "caption": the text it was made from, where media are made through captions; in
+training, the text whose embedding its conditioning should come near.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class AnyGPT(nn.Module):
 
         Args:
             root: the folder that relative names in the config start from.
-            dtype: of all parameters in memory, whatever the files hold.
+            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
         """
         folder = Path(root).resolve() if root is not None else None
         llm, tokenizer = load_llm(find_part(config.llm, folder), dtype)
@@ -169,11 +169,16 @@ class AnyGPT(nn.Module):
     ) -> Self:
         """Load a checkpoint: a packaged name (`anygpt-tiny`), a folder, or a hub id.
 
+        A preset, by its packaged name or its YAML file, is taken without the parts that only training makes of use: it
+        reads text, and makes media through captions.
+
         Raises:
             ConfigError: no such checkpoint, or one whose files do not fit each other.
         """
         root = find_checkpoint(name)
         config = read_config(root)
+        if root.is_file():
+            return cls.from_config(config, root.parent, device=device, dtype=dtype)
         model = cls.from_config(config, root, device=device, dtype=dtype)
         checkpoint.load_trained(model, root)
         model.familiarity = Familiarity.load(root)
@@ -207,7 +212,8 @@ class AnyGPT(nn.Module):
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 
-            encoder = load_encoder(find_part(entry.encoder, self.root))
+            with torch.device("cpu"):  # an outline on the meta device may have to ask it for its width
+                encoder = load_encoder(find_part(entry.encoder, self.root))
             self._encoders[entry.encoder] = encoder.requires_grad_(False).eval()
         encoder = self._encoders[entry.encoder]
         if modality not in encoder.modalities:
@@ -368,6 +374,11 @@ class AnyGPT(nn.Module):
         """A run's states and input embeddings, both (N, T, hidden) → conditioning (N, tokens, dim)."""
         return self.projections[modality](hidden, embeddings)
 
+    @torch.no_grad()
+    def encode_captions(self, modality: str, captions: list[str]) -> Tensor:
+        """N captions → conditioning (N, tokens, dim), as the decoder's own text encoder makes it."""
+        return self.decoder(modality).encode_text(captions)
+
     # ── decode ────────────────────────────────────────────────────────────────────────────────────
 
     def decoder(self, modality: str) -> Decoder:
@@ -376,7 +387,10 @@ class AnyGPT(nn.Module):
         if modality not in self._decoders:
             from decoders.diffusion import Decoder
 
-            decoder = Decoder.from_pretrained(find_part(entry.decoder, self.root), modality=modality)
+            with torch.device("cpu"):
+                decoder = Decoder.from_pretrained(
+                    find_part(entry.decoder, self.root), modality=modality, dtype=self.dtype
+                )
             if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
                 raise ConfigError(
                     f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "
@@ -465,6 +479,11 @@ class AnyGPT(nn.Module):
         device, dtype = self.device, self.dtype
         self.llm = get_peft_model(self.llm, settings)
         self.llm.to(device, dtype)
+
+    def use_signals(self) -> None:
+        """Have all media made by signal tokens from now on, as they are about to be trained."""
+        outputs = {m: replace(output, way="signals") for m, output in self.config.outputs.items()}
+        self.config = self.processor.config = replace(self.config, outputs=outputs)
 
     def unfreeze_llm(self) -> None:
         """Make the LLM's own weights a part that can be trained; checkpoints then hold the LLM itself.

@@ -19,6 +19,7 @@ from jinja2 import TemplateError
 from torch import Tensor
 
 from anygpt.config import AnyGPTConfig
+from anygpt.marks import instruction, mark
 from anygpt.messages import Conversation, MessageError, Part
 from encoders import media as media_files
 
@@ -178,6 +179,8 @@ class Processor:
 
     def _render(self, conversation: Conversation, training: bool) -> list[_Segment | tuple[str, Part]]:
         """The conversation in the LLM's template, as text segments and media parts in order."""
+        if self.config.captioned:
+            conversation = self._instructed(conversation)
         parts = [(message["role"], part) for message in conversation for part in message["content"]]
         ends = set(
             accumulate(len(message["content"]) for message in conversation)
@@ -191,18 +194,13 @@ class Processor:
             for message in conversation
         ]
         try:
-            text = self.tokenizer.apply_chat_template(
-                marked,
-                chat_template=None if self.tokenizer.chat_template else DEFAULT_TEMPLATE,
-                tokenize=False,
-                add_generation_prompt=not training,
-            )
+            text = self._fill_template(marked, not training)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in conversation)
             raise MessageError(
                 f"this LLM's chat template rejects a conversation of roles {roles}: {error}"
             ) from error
-        pieces = MARK.split(str(text))  # template, mark, template, mark, …
+        pieces = MARK.split(text)  # template, mark, template, mark, …
         missing = sorted(set(range(len(parts))) - {int(mark) for mark in pieces[1::2]})
         if missing:
             role = parts[missing[0]][0]
@@ -219,11 +217,44 @@ class Processor:
             answered = role == "assistant" and int(piece) + 1 in ends
             if part["type"] == "text":
                 result.append(_Segment(part["text"], "assistant" if role == "assistant" else "person"))
+            elif role == "assistant" and part["type"] in self.config.captioned:
+                result.append(_Segment(_marked(part), "assistant"))
             elif role == "assistant":
                 result.append((role, part))
             else:
                 result.extend(self._wrapped(role, part, result))
         return result
+
+    def _fill_template(self, messages: list[dict[str, str]], answer_next: bool) -> str:
+        text = self.tokenizer.apply_chat_template(
+            messages,
+            chat_template=None if self.tokenizer.chat_template else DEFAULT_TEMPLATE,
+            tokenize=False,
+            add_generation_prompt=answer_next,
+            enable_thinking=False,  # of LLMs that can, such as Qwen3: their thoughts would be read as the answer
+        )
+        return str(text)
+
+    def _instructed(self, conversation: Conversation) -> Conversation:
+        """The conversation with what the LLM must know to mark media, in the system's message or the first of the user's."""
+        told: Part = {"type": "text", "text": instruction(self.config.captioned)}
+        space: Part = {"type": "text", "text": "\n\n"}
+        first, *rest = conversation
+        if first["role"] == "system":
+            return [{**first, "content": [*first["content"], space, told]}, *rest]
+        if self._takes_system:
+            return [{"role": "system", "content": [told]}, *conversation]
+        return [{**first, "content": [told, space, *first["content"]]}, *rest]
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the LLM's template knows system messages; some refuse them, and some leave them out."""
+        said = "\ue0000\ue001"
+        messages = [{"role": "system", "content": said}, {"role": "user", "content": "hello"}]
+        try:
+            return said in self._fill_template(messages, True)
+        except TemplateError:
+            return False
 
     def _template(self, text: str, answered: bool) -> Iterator[_Segment]:
         """What the template wrote between two parts, as segments."""
@@ -328,6 +359,10 @@ class Processor:
             raise MessageError(f"this model does not take {modality}; it takes {accepted}")
         prompt.ids.append(MEDIUM)
         prompt.labels.append(IGNORE)
+        if "features" in part:  # computed before (see `anygpt.precomputed`)
+            features = part["features"]
+            prompt.media.append(Medium(modality, features.new_empty(0), features))
+            return
         prompt.media.append(
             Medium(modality, self.encoder(modality).preprocess(modality, load(part)[modality]))
         )
@@ -342,6 +377,16 @@ class Processor:
             prompt.targets.append(Target(modality, len(prompt.ids), part.get("caption"), medium))
         prompt.ids.extend(self.signals[modality])
         prompt.labels.extend(self.signals[modality])
+
+
+def _marked(part: Part) -> str:
+    """An earlier answer's medium as the LLM wrote it."""
+    modality = part["type"]
+    if not part.get("caption"):
+        raise MessageError(
+            f"this model makes {modality} through captions, so {modality} in an earlier answer needs its 'caption'"
+        )
+    return mark(modality, part["caption"])
 
 
 def _strip(segments: list[_Segment], left: bool, right: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anygpt.attention import block_ids
+from anygpt.marks import Caption, Marks
 from anygpt.options import Options
 from anygpt.processor import MEDIUM, Prompt
 
@@ -181,7 +182,8 @@ class Chooser:
     def __init__(self, model: AnyGPT, options: Options) -> None:
         self.options = options
         self.base = model.signals.base
-        self.starts = torch.tensor([ids.start for ids in model.signals.ids.values()], dtype=torch.long)
+        starts = [ids.start for m, ids in model.signals.ids.items() if m not in model.config.captioned]
+        self.starts = torch.tensor(starts, dtype=torch.long)
         self.media = 0
         self.random = torch.Generator().manual_seed(options.seed)
 
@@ -204,12 +206,21 @@ class Chooser:
         self.media += token >= self.base
         return token
 
+    def admit(self, parts: Iterable[str | Caption]) -> Iterator[str | Caption]:
+        """The parts without captions of more media than an answer may have."""
+        for part in parts:
+            if isinstance(part, Caption):
+                if self.media >= self.options.max_media:
+                    continue
+                self.media += 1
+            yield part
+
 
 @torch.no_grad()
 def think(
     model: AnyGPT, prompts: Sequence[Prompt], options: Options, memory: Memory | None = None
-) -> Iterator[tuple[int, str | Run]]:
-    """Answer prompts, yielding (row, text) as text grows and (row, Run) where a medium belongs.
+) -> Iterator[tuple[int, str | Run | Caption]]:
+    """Answer prompts, yielding (row, text) as text grows, and (row, Run) or (row, Caption) where a medium belongs.
 
     When the first token of a run is chosen, the run is read whole in one step; text goes on after it.
 
@@ -219,6 +230,7 @@ def think(
     memory = memory or Memory(model, len(prompts))
     choosers = [Chooser(model, options) for _ in prompts]
     texts = [Detokeniser(model.tokenizer, strip=True, stops=model.stop_strings) for _ in prompts]
+    marks = [Marks(model.config.captioned) for _ in prompts]
     rows, keys, media = [], [], []
     for prompt in prompts:
         waiting = iter(prompt.media)
@@ -237,10 +249,14 @@ def think(
         for slot, row in enumerate(live):
             token = choosers[row](logits[slot])
             signal = token >= model.signals.base
-            delta = texts[row].flush() if signal or token in model.stops else texts[row].push(token)
-            if delta:
-                yield row, delta
-            if token not in model.stops and not texts[row].stopped:
+            whole = signal or token in model.stops  # the text before it
+            parts = list(marks[row].push(texts[row].flush() if whole else texts[row].push(token)))
+            ended = token in model.stops or texts[row].stopped
+            if signal or ended:
+                parts.extend(marks[row].end())
+            for part in choosers[row].admit(parts):
+                yield row, part
+            if not ended:
                 going.append(slot)
                 chosen.append(model.signals.run(model.signals.modality(token)) if signal else [token])
         if not going:
@@ -254,5 +270,6 @@ def think(
             if ids[0] >= model.signals.base:
                 yield row, Run(model.signals.modality(ids[0]), states, torch.cat(slots))
     for row in live:
-        if delta := texts[row].flush():
-            yield row, delta
+        parts = [*marks[row].push(texts[row].flush()), *marks[row].end()]
+        for part in choosers[row].admit(parts):
+            yield row, part

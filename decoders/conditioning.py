@@ -28,7 +28,8 @@ class Conditioning:
         to_kwargs: conditioning → arguments of the pipeline's call. The same with `negative_` before each name is
             what the pipeline is guided away from.
         denoiser_kwargs: (pipeline, conditioning, latents) → arguments of the denoiser beside the noisy latents and
-            the timestep; None where no gradient could flow to the conditioning.
+            the timestep; None where there is no denoising loss: no gradient could flow to the conditioning, or the
+            denoiser takes packed latents or those of another VAE than `decoders.media` knows.
         encode_text: (pipeline, captions) → conditioning, exactly what the pipeline makes of the captions.
         negative: pipeline → the conditioning (1, tokens, dim) that the pipeline itself guides away from when it is
             given no negative prompt; None where the pipeline has its own way.
@@ -170,6 +171,73 @@ def _sd3_denoiser(pipeline: Any, conditioning: Tensor, latents: Tensor) -> Kwarg
     }
 
 
+# --- a sequence of T5's and a pooled embedding of CLIP's: FLUX ------------------------------------------------------
+# As above, the pooled embedding is the last token. Guidance is one of the denoiser's inputs: nothing is guided away from.
+
+
+def _flux_shape(pipeline: Any) -> tuple[int, int]:
+    t5_tokens = 512  # the pipeline's own max_sequence_length
+    return t5_tokens + 1, pipeline.transformer.config.joint_attention_dim
+
+
+def _flux_text(pipeline: Any, captions: list[str]) -> Tensor:
+    sequence, pooled, _ = pipeline.encode_prompt(captions)
+    return _join(sequence, pooled)
+
+
+# --- a sequence with a mask: Wan, LTX-Video, Stable Audio ------------------------------------------------------------
+# What the mask leaves out is zeros in the conditioning, and from there the mask is read off again.
+
+
+def _mask(conditioning: Tensor) -> Tensor:
+    """(B, tokens, dim) → (B, tokens): False where all is zeros."""
+    return conditioning.ne(0).any(-1)
+
+
+def _wan_shape(pipeline: Any) -> tuple[int, int]:
+    t5_tokens = 512  # the call's own max_sequence_length
+    return t5_tokens, pipeline.transformer.config.text_dim
+
+
+def _wan_text(pipeline: Any, captions: list[str]) -> Tensor:
+    """Wan's denoiser looks at the zeros, too, so it needs no mask."""
+    tokens, _ = _wan_shape(pipeline)
+    return pipeline.encode_prompt(captions, do_classifier_free_guidance=False, max_sequence_length=tokens)[0]
+
+
+def _ltx_shape(pipeline: Any) -> tuple[int, int]:
+    t5_tokens = 128  # the call's own max_sequence_length
+    return t5_tokens, pipeline.transformer.config.caption_channels
+
+
+def _ltx_text(pipeline: Any, captions: list[str]) -> Tensor:
+    sequence, mask, _, _ = pipeline.encode_prompt(captions, do_classifier_free_guidance=False)
+    return sequence * mask[..., None]
+
+
+def _ltx_kwargs(pipeline: Any, conditioning: Tensor) -> Kwargs:
+    return {"prompt_embeds": conditioning, "prompt_attention_mask": _mask(conditioning)}
+
+
+def _stable_audio_shape(pipeline: Any) -> tuple[int, int]:
+    """The sound's start and end in seconds are two more tokens, which the pipeline adds itself."""
+    return pipeline.tokenizer.model_max_length, pipeline.text_encoder.config.d_model
+
+
+def _stable_audio_text(pipeline: Any, captions: list[str]) -> Tensor:
+    """T5's states before the pipeline's projection, which it applies to given embeddings as well."""
+    tokens, _ = _stable_audio_shape(pipeline)
+    read = pipeline.tokenizer(
+        captions, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+    ).to(pipeline.device)
+    sequence = pipeline.text_encoder(read.input_ids, attention_mask=read.attention_mask)[0]
+    return sequence * read.attention_mask[..., None]
+
+
+def _stable_audio_kwargs(pipeline: Any, conditioning: Tensor) -> Kwargs:
+    return {"prompt_embeds": conditioning, "attention_mask": _mask(conditioning).long()}
+
+
 # --- class labels: DiT ---------------------------------------------------------------------------------------------
 
 
@@ -223,6 +291,16 @@ CONDITIONINGS: dict[str, Conditioning] = {
         options=_SIZE,
         denoiser="transformer",
     ),
+    "FluxPipeline": Conditioning(
+        modality="image",
+        shape=_flux_shape,
+        to_kwargs=_sd3_kwargs,
+        denoiser_kwargs=None,
+        encode_text=_flux_text,
+        negative=None,
+        options=_SIZE,
+        denoiser="transformer",
+    ),
     "DiTPipeline": Conditioning(
         modality="image",
         shape=_label_shape,
@@ -241,6 +319,36 @@ CONDITIONINGS: dict[str, Conditioning] = {
         encode_text=_pooled_text,
         negative=_empty_prompt(_pooled_text),
         options={"seconds": "audio_length_in_s"},
+    ),
+    "StableAudioPipeline": Conditioning(
+        modality="audio",
+        shape=_stable_audio_shape,
+        to_kwargs=_stable_audio_kwargs,
+        denoiser_kwargs=None,
+        encode_text=_stable_audio_text,
+        negative=None,
+        options={"seconds": "audio_end_in_s"},
+        denoiser="transformer",
+    ),
+    "WanPipeline": Conditioning(
+        modality="video",
+        shape=_wan_shape,
+        to_kwargs=_sequence_kwargs,
+        denoiser_kwargs=None,
+        encode_text=_wan_text,
+        negative=_empty_prompt(_wan_text),
+        options={**_SIZE, "num_frames": "num_frames"},
+        denoiser="transformer",
+    ),
+    "LTXPipeline": Conditioning(
+        modality="video",
+        shape=_ltx_shape,
+        to_kwargs=_ltx_kwargs,
+        denoiser_kwargs=None,
+        encode_text=_ltx_text,
+        negative=_empty_prompt(_ltx_text),
+        options={**_SIZE, "num_frames": "num_frames"},
+        denoiser="transformer",
     ),
     "TextToVideoSDPipeline": Conditioning(
         modality="video",

@@ -133,8 +133,7 @@ class Decoder:
         """
         self._check_shape(conditioning)
         if self.conditioning.denoiser_kwargs is None:
-            kind = type(self.pipeline).__name__
-            raise DecoderError(f"{kind} has no denoising loss: its conditioning is a choice, not a quantity")
+            raise DecoderError(f"{type(self.pipeline).__name__} has no denoising loss here")
         if len(media) != len(conditioning):
             raise DecoderError(f"{len(media)} media for {len(conditioning)} rows of conditioning")
         latents = media if isinstance(media, Tensor) else self.encode_media(media, generator)
@@ -192,6 +191,11 @@ class Decoder:
         with _steps(self.pipeline, callback):
             output = self.pipeline(**kwargs, **self._medium.arguments, generator=generators)
         return self._medium.results(output)
+
+    @property
+    def has_denoising_loss(self) -> bool:
+        """Whether `denoising_loss` can be computed for this pipeline."""
+        return self.conditioning.denoiser_kwargs is not None
 
     @property
     def _denoiser(self) -> Any:

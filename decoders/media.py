@@ -130,8 +130,16 @@ def _audio_latents(
 
 
 def _audio_results(output: Any) -> list[np.ndarray]:
-    """float32 (1, samples) in [-1, 1] each; the pipeline has already cut them to the length asked for."""
-    return [np.clip(wave, -1, 1).astype(np.float32)[None] for wave in output.audios]
+    """float32 (channels, samples) in [-1, 1] each; the pipeline has already cut them to the length asked for."""
+    return [
+        np.clip(wave, -1, 1).astype(np.float32).reshape(-1, wave.shape[-1]) for wave in output.audios
+    ]  # mono may come without channels
+
+
+def _audio_rate(pipeline: Any, settings: Settings) -> float:
+    """Hz, of what writes the waveform: the vocoder, or the VAE where there is none."""
+    writer = getattr(pipeline, "vocoder", None) or pipeline.vae
+    return float(writer.config.sampling_rate)
 
 
 def hifigan_mel(waveform: Tensor, config: Any) -> Tensor:
@@ -172,7 +180,7 @@ MEDIA: dict[str, Medium] = {
         results=_audio_results,
         arguments={"output_type": "np"},
         settings=(),
-        rate=lambda pipeline, settings: float(pipeline.vocoder.config.sampling_rate),
+        rate=_audio_rate,
     ),
     "video": Medium(
         latents=_video_latents,

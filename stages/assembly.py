@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anygpt.checkpoint import ASSETS, read_preset
+import torch
+from peft import LoraConfig
+
+from anygpt.checkpoint import ASSETS, find_checkpoint, find_part, read_config, read_preset
 from anygpt.config import AnyGPTConfig, ConfigError
+from anygpt.frozen import load_llm
 from anygpt.model import AnyGPT
 
 
@@ -26,6 +30,28 @@ def open_model(name: str, parts: str | None = None) -> AnyGPT:
     if parts is not None:
         raise ConfigError(f"'parts' is for presets; the checkpoint {name!r} names its frozen parts itself")
     return AnyGPT.from_pretrained(name)
+
+
+def outline(name: str, parts: str | None = None) -> AnyGPT:
+    """As `open_model`, on the meta device: shapes, and no weights. Encoders and decoders are loaded where only they tell a size.
+
+    Raises:
+        ConfigError: there is no such model, or it cannot be used.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        config, root = read_preset(_packaged(name)), _packaged(parts) if parts is not None else None
+        _check_parts(config, root)
+        root = root.resolve() if root is not None else None
+    else:
+        root = find_checkpoint(name)
+        config = read_config(root)
+    llm, tokenizer = load_llm(find_part(config.llm, root), torch.float32, outline=True)
+    with torch.device("meta"):
+        model = AnyGPT(config, llm, tokenizer, root)
+        if config.lora is not None and root is not None:
+            lora = LoraConfig.from_pretrained(str(root / config.lora.path))
+            model.add_lora(lora.r, lora.lora_alpha, lora.target_modules, lora.lora_dropout)
+    return model
 
 
 def _packaged(name: str) -> Path:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -24,12 +24,16 @@ class TrainingConfig:
         model: the checkpoint to start from (a folder, a packaged name or a hub id), or a preset: a YAML file that
             says what a new model is made of.
         output: the folder for the result, its log, report and checkpoints.
-        steps: how many steps of the optimiser.
+        steps: how many steps of the optimiser; or else
+        epochs: how often the data are gone through, by their number of rows (mixed by weights, not each source so often), or
+            with `examples`, these.
         parts: with a preset, the folder that its relative names of frozen parts start from.
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
+        precomputed: a folder that `anygpt precompute` has filled for these data; what is there is not computed again.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
-        batch_size: examples in a step, in each process.
+        batch_size: examples in a batch, in each process.
+        gradient_accumulation: batches that make a step, in each process; with the loss of one batch of them all.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
         learning_rate: the highest; it is warmed up to it, and falls off in a cosine to nothing.
@@ -37,39 +41,53 @@ class TrainingConfig:
         warmup: share of the steps over which the learning rate rises.
         weight_decay: AdamW's.
         max_grad_norm: longer gradients are cut to this.
+        dtype: `bfloat16` keeps the LLM in it where it is frozen, and computes in it; what trains stays float32.
         seed: of data, first weights and noise.
         workers: processes that draw examples ahead.
         checkpoint_steps: a checkpoint every so many steps.
         log_steps: a line in log.jsonl every so many steps.
+        log_with: a tracker of accelerate's that gets the same figures, e.g. "tensorboard" or "wandb".
         validation_examples: how many examples, kept apart, for the loss before and after.
         measured_examples: how many for the stage's own figures before and after.
     """
 
     model: str
     output: str
-    steps: int
+    steps: int | None = None
+    epochs: float | None = None
     parts: str | None = None
     data: tuple[Source, ...] | None = None
+    precomputed: str | None = None
     max_skipped: float = 0.01
     stage: str | None = None
     batch_size: int = 32
+    gradient_accumulation: int = 1
     examples: int | None = None
     learning_rate: float = 1e-3
     learning_rates: dict[str, float] = field(default_factory=dict)
     warmup: float = 0.03
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     workers: int = 1
     checkpoint_steps: int = 500
     log_steps: int = 20
+    log_with: str | None = None
     validation_examples: int = 128
     measured_examples: int = 64
 
     def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ConfigError("give steps or epochs, and not both")
+        if self.epochs is not None and self.data is None and self.examples is None:
+            raise ConfigError("epochs needs data or examples: the toy world has no end")
+        for name in ("steps", "epochs"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ConfigError(f"{name} must be above 0, not {value}")
         for name in (
-            "steps",
             "batch_size",
+            "gradient_accumulation",
             "checkpoint_steps",
             "log_steps",
             "validation_examples",
@@ -96,6 +114,19 @@ class TrainingConfig:
         if self.max_grad_norm <= 0:
             raise ConfigError(f"max_grad_norm must be above 0, not {self.max_grad_norm}")
 
+
+# What may change while a run goes on: where things are and how often, and how fast it learns. All else would make it another run.
+FREE = ("output", "workers", "max_skipped", "checkpoint_steps", "log_steps", "log_with")
+TUNED = (
+    "precomputed",
+    "steps",
+    "epochs",
+    "learning_rate",
+    "learning_rates",
+    "warmup",
+    "weight_decay",
+    "max_grad_norm",
+)
 
 Config = TypeVar("Config", bound=TrainingConfig)
 Settings = TypeVar("Settings")  # any dataclass of settings
@@ -127,6 +158,25 @@ def read_config(kind: type[Config], path: str | Path, changes: Sequence[str] = (
         return _build(kind, values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def compare(before: dict[str, Any], now: dict[str, Any], checkpoint: Path) -> list[str]:
+    """What to tell of settings that changed since a checkpoint and may.
+
+    Raises:
+        ConfigError: some changed that may not; it says which.
+    """
+    changed = {
+        key: f"{key} was {before.get(key)} and is {now.get(key)}"
+        for key in {**before, **now}
+        if key not in FREE and before.get(key) != now.get(key)
+    }
+    refused = [text for key, text in changed.items() if key not in TUNED]
+    if refused:
+        raise ConfigError(
+            f"the run in {checkpoint} has other settings: {'; '.join(refused)}. Set them back, or choose another output"
+        )
+    return [f"going on with other settings: {text}" for text in changed.values()]
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -5,8 +5,12 @@ The toy world's conversations are all good. A mixture's may be bad: another is t
 
 from __future__ import annotations
 
+import math
+import os
 import pickle
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -22,15 +26,20 @@ from anygpt.messages import Conversation, normalise
 from anygpt.processor import Processor, Prompt
 
 Result = TypeVar("Result")
-Bucket = tuple[
+Group = tuple[
     list[list[Prompt]], int, list[Skip]
-]  # its batches, and of how many items read which were left out
+]  # its prompts for each step, and of how many items read which were left out
 
-BUCKET = 4  # batches that are sorted by length together: neighbours are about as long, so little is padding
+TURN = (
+    8  # steps whose batches are sorted by length together: neighbours are about as long, so little is padding
+)
+WIDTH = (
+    4  # examples of a group in each of these steps, so that sorting is the same for any number of processes
+)
 
 
-class Buckets(Dataset[bytes]):
-    """`BUCKET` batches at a time, each a pickled `Bucket` (or `DataError`); what is in the i-th depends on i alone.
+class Groups(Dataset[bytes]):
+    """`width` examples for each step of a turn, as a pickled `Group` (or `DataError`); the i-th depends on i alone.
 
     A tensor that a worker sends by itself costs a file handle; pickled bytes cost none.
     """
@@ -39,26 +48,26 @@ class Buckets(Dataset[bytes]):
         self,
         examples: Dataset[Conversation],
         processor: Processor,
-        batch_size: int,
+        width: int,
         longest: int | None = None,
     ) -> None:
-        self.examples, self.processor, self.batch_size = examples, processor, batch_size
+        self.examples, self.processor, self.width = examples, processor, width
         self.longest = longest
 
-    def __len__(self) -> int:
-        return -(-_length(self.examples) // (BUCKET * self.batch_size))
-
     def __getitem__(self, index: int) -> bytes:
-        first = index * BUCKET * self.batch_size
-        indices = [i % _length(self.examples) for i in range(first, first + BUCKET * self.batch_size)]
+        first = index * TURN * self.width
+        indices = [i % _length(self.examples) for i in range(first, first + TURN * self.width)]
         try:
             prompts, read, skips = usable(self.examples, indices, prompt_maker(self.processor, self.longest))
         except DataError as error:  # raised again in the main process, without a worker's traceback
             return pickle.dumps(error)
-        prompts.sort(key=lambda prompt: (len(prompt.ids), len(prompt.media)))
-        batches = [prompts[i : i + self.batch_size] for i in range(0, len(prompts), self.batch_size)]
-        bucket: Bucket = batches, read, skips
-        return pickle.dumps(bucket)
+        prompts.sort(key=_length_of)
+        group: Group = (
+            [prompts[i : i + self.width] for i in range(0, len(prompts), self.width)],
+            read,
+            skips,
+        )
+        return pickle.dumps(group)
 
 
 def batches(
@@ -67,6 +76,7 @@ def batches(
     *,
     batch_size: int,
     steps: int,
+    accumulation: int = 1,
     start: int = 0,
     seed: int = 0,
     workers: int = 1,
@@ -74,8 +84,11 @@ def batches(
     processes: int = 1,
     longest: int | None = None,
     skipped: Skipped | None = None,
-) -> Iterator[list[Prompt]]:
-    """One process's batches for the steps from `start` to `steps`: the same ones whether or not it was interrupted.
+) -> Iterator[list[list[Prompt]]]:
+    """One process's batches, `accumulation` a step, for the steps from `start` to `steps`.
+
+    They are the same ones whether or not the run was interrupted; and the examples of a step are the same for any
+    processes × batches × batch size (a multiple of `WIDTH`) that make as many.
 
     Examples are taken in their order, and from the first again when they are used up. Then they are not drawn again:
     the prompts are kept with what the encoders made of their media, and without the media.
@@ -87,43 +100,56 @@ def batches(
     Raises:
         DataError: more was left out than may be.
     """
-    buckets = Buckets(examples, processor, batch_size, longest)
+    width = math.gcd(batch_size, WIDTH)
+    mine = batch_size * accumulation // width  # groups of this process
+    all_groups = mine * processes
+    turns = -(-_length(examples) // (TURN * width * all_groups))  # until the examples are used up
     order = [
-        (turn * processes + process) % len(buckets) for turn in range(start // BUCKET, -(-steps // BUCKET))
+        [turn % turns * all_groups + process * mine + number for number in range(mine)]
+        for turn in range(start // TURN, -(-steps // TURN))
     ]
-    again = {bucket for bucket, times in Counter(order).items() if times > 1}
+    times = Counter(number for numbers in order for number in numbers)
     kept: dict[int, list[list[Prompt]]] = {}
     loader = DataLoader(
-        buckets,
+        Groups(examples, processor, width, longest),
         batch_size=None,
-        sampler=list(dict.fromkeys(order)),
+        sampler=list(times),
         num_workers=workers,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         prefetch_factor=2 if workers else None,
     )
     fresh = iter(loader)
-    for turn, bucket in enumerate(order, start // BUCKET):
-        if bucket in kept:
-            group = kept[bucket]
-        else:
-            group, read, skips = _unpickled(next(fresh))
-            # an interrupted run has counted what it read before
-            first_time = turn * processes + process < len(buckets) and turn * BUCKET >= start
-            if skipped is not None and first_time:
-                skipped.add(read, skips)
-        for place, number in enumerate(np.random.default_rng([seed, turn]).permutation(BUCKET)):
-            if start <= turn * BUCKET + place < steps:
-                yield group[number]
-        if bucket in again:
-            kept[bucket] = group
-            _drop_media(group)
+    for turn, numbers in enumerate(order, start // TURN):
+        groups = []
+        for number in numbers:
+            if number not in kept:
+                group, read, skips = _unpickled(next(fresh))
+                # an interrupted run has counted what it read before
+                if skipped is not None and turn < turns and turn * TURN >= start:
+                    skipped.add(read, skips)
+                if times[number] > 1:
+                    kept[number] = group
+            else:
+                group = kept[number]
+            groups.append(group)
+        for place, rank in enumerate(np.random.default_rng([seed, turn]).permutation(TURN)):
+            if start <= turn * TURN + place < steps:
+                prompts = sorted((prompt for group in groups for prompt in group[rank]), key=_length_of)
+                yield [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
+        for number in numbers:
+            if number in kept:
+                _drop_media(kept[number])
 
 
-def _unpickled(data: bytes) -> Bucket:
-    bucket = pickle.loads(data)
-    if isinstance(bucket, DataError):
-        raise bucket
-    return bucket
+def _length_of(prompt: Prompt) -> tuple[int, int]:
+    return len(prompt.ids), len(prompt.media)
+
+
+def _unpickled(data: bytes) -> Group:
+    group = pickle.loads(data)
+    if isinstance(group, DataError):
+        raise group
+    return group
 
 
 def _drop_media(group: list[list[Prompt]]) -> None:
@@ -209,8 +235,16 @@ def _length(examples: Dataset[Conversation]) -> int:
     return len(examples)  # type: ignore[arg-type]  # a map-style dataset has a length
 
 
-def _start_worker(worker: int) -> None:
-    """Signals are for the main process, which ends its workers itself."""
+def start_worker(worker: int) -> None:
+    """Signals are for the main process, which ends its workers itself; where it was killed, they end by themselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """torch's own check ends a worker only once it has got rid of its results, which nobody takes any more."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

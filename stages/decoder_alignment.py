@@ -8,10 +8,11 @@ would have made of the medium's caption.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -19,14 +20,15 @@ from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
+from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
-from stages.losses import Captions, SignalConfig, denoising_losses, signal_losses
+from stages.command import run
+from stages.losses import Captions, SignalConfig, denoising_losses, signal_items, signal_losses
 from stages.measures import answers, share
 from stages.stage import Stage, decoders
-from stages.training import run
 
 DRAWN = 0.5  # share of the examples with their media, for the denoising loss
 SEEDS: dict[Split, int] = {"training": 201, "validation": 202, "measured": 203}
@@ -39,7 +41,7 @@ class DecoderAlignmentConfig(SignalConfig):
     Attributes:
         denoising_weight: of the decoders' own losses; 0 leaves them out.
         denoising_steps: they are computed every so many steps, as they are slow.
-        denoising_items: on at most so many media of each modality.
+        denoising_items: on at most so many media of each modality in a batch.
     """
 
     denoising_weight: float = 0.1
@@ -77,20 +79,46 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
             self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts, draw_outputs=draw
         )
 
+    def use_precomputed(self, model: AnyGPT) -> None:
+        """As any stage's, and captions' embeddings."""
+        if self.config.precomputed is not None:
+            folder = Path(self.config.precomputed)
+            self.features, self.captions.stores = (
+                feature_stores(model, folder),
+                embedding_stores(model, folder),
+            )
+            self._check_precomputed(self.captions.stores, EMBEDDINGS)
+
+    def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
+        model.use_signals()  # what was made through captions so far learns the other way here
+        return super().prepare(model)
+
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | decoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Next token, distance to the captions' embeddings (a mean over modalities), and denoising (likewise)."""
-        config = self.config
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.config.weights | {"denoising": self.config.denoising_weight}
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        """Next token, and for each modality the distance to the captions' embeddings and, in some steps, denoising."""
         output = model(batch)
-        loss, parts, conditioning = signal_losses(model, output, self.captions, config, near_captions)
-        if config.denoising_weight and step % config.denoising_steps == 0:
-            denoising = denoising_losses(model, output.signals, conditioning, config.denoising_items)
-            if denoising:
-                loss = loss + config.denoising_weight * torch.stack(list(denoising.values())).mean()
-            parts |= {f"{modality} denoising": value.detach() for modality, value in denoising.items()}
-        return loss, parts
+        losses, conditioning = signal_losses(model, output, self.captions, self.config, near_captions)
+        if self._denoises(step):
+            denoising = denoising_losses(model, output.signals, conditioning, self.config.denoising_items)
+            losses |= {f"{modality} denoising": value for modality, value in denoising.items()}
+        return losses
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        items = super().items(batch, step) + signal_items(batch, self.config, near_captions)
+        if self._denoises(step):
+            drawn = Counter(t.modality for prompt in batch for t in prompt.targets if t.medium is not None)
+            for modality, number in drawn.items():
+                items[f"{modality} denoising"] = min(number, self.config.denoising_items)
+        return items
+
+    def _denoises(self, step: int) -> bool:
+        return self.config.denoising_weight > 0 and step % self.config.denoising_steps == 0
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of answers with the right set of media; the distances to captions are among the losses."""

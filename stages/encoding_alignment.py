@@ -18,10 +18,10 @@ from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.source import ToyWorld
+from stages.command import run
 from stages.config import TrainingConfig
 from stages.measures import answers, share
 from stages.stage import Stage, encoders
-from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 101, "validation": 102, "measured": 103}
 
@@ -47,9 +47,9 @@ class EncodingAlignment(Stage[TrainingConfig]):
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Cross-entropy of the answers' tokens."""
-        return model(batch).loss, {}
+        return {"text": model(batch).loss}
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of answers that are right word for word: of all, and of those about each modality."""

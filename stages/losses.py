@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from torch.nn import functional
 
 from anygpt.config import ConfigError
 from anygpt.model import AnyGPT, Output, SignalStates
+from anygpt.precomputed import Store, caption_key
+from anygpt.processor import Prompt
 from encoders.media import Audio
 from encoders.resampling import resample
 from stages.config import TrainingConfig
@@ -19,6 +22,7 @@ from stages.config import TrainingConfig
 Distance = Literal["squared", "norm"]
 NearCaptions = Callable[[str], list[str]]
 CACHED = 8192  # caption embeddings, at most
+TOGETHER = 8  # captions that a text encoder reads at once
 # Of near captions, in shares of the embeddings' mean square: a background's words are .07 apart.
 TEMPERATURE = 0.02
 
@@ -28,13 +32,13 @@ def distance(conditioning: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
 
     Args:
         kind: `norm` is NExT-GPT's, the mean over tokens of ||difference||₂. `squared` is the mean of its square as a
-            share of the wanted embeddings' own mean square: the same for decoders of any width and scale, and with a
+            share of each wanted embedding's own mean square: the same for decoders of any width and scale, and with a
             gradient that fades as the aim comes near, so that the denoising loss has its say.
     """
     difference = (conditioning - wanted).float()
     if kind == "norm":
         return difference.norm(dim=-1).mean()
-    return difference.square().mean() / wanted.float().square().mean()
+    return (difference.square().mean((1, 2)) / wanted.float().square().mean((1, 2))).mean()
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,39 @@ class SignalConfig(TrainingConfig):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, not {getattr(self, name)}")
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of each kind of loss."""
+        return {"text": self.text_weight, "caption": self.caption_weight, "near": self.near_weight}
+
 
 class Captions:
-    """The embeddings that the frozen decoders' text encoders give captions, kept by caption."""
+    """The embeddings that the frozen decoders' text encoders give captions, kept by caption.
+
+    They are made `TOGETHER` at a time, the last ones filled up: in a batch of another size a caption's embedding has other
+    last digits, and a run that was interrupted, which knows other captions by then, would not come to the same end.
+    """
 
     def __init__(self) -> None:
+        self.stores: Mapping[str, Store] = {}  # embeddings computed before
         self._known: dict[tuple[str, str], Tensor] = {}
 
     def __call__(self, model: AnyGPT, modality: str, captions: Sequence[str]) -> Tensor:
         """Embeddings (N, tokens, dim) of captions, for the decoder of `modality`."""
         new = [caption for caption in dict.fromkeys(captions) if (modality, caption) not in self._known]
-        if new:
-            for caption, embedding in zip(new, model.decoder(modality).encode_text(new), strict=True):
-                self._known[modality, caption] = embedding
-        result = torch.stack([self._known[modality, caption] for caption in captions])
+        if (store := self.stores.get(modality)) is not None:
+            kept = {caption: store.get(caption_key(caption)) for caption in new}
+            self._known |= {
+                (modality, caption): value for caption, value in kept.items() if value is not None
+            }
+            new = [caption for caption, value in kept.items() if value is None]
+        for first in range(0, len(new), TOGETHER):
+            some = new[first : first + TOGETHER]
+            embeddings = model.decoder(modality).encode_text(some + some[-1:] * (TOGETHER - len(some)))
+            self._known |= {
+                (modality, caption): embedding for caption, embedding in zip(some, embeddings, strict=False)
+            }
+        result = torch.stack([self._known[modality, caption].to(model.device) for caption in captions])
         while len(self._known) > CACHED:
             del self._known[next(iter(self._known))]
         return result
@@ -80,33 +103,37 @@ class Captions:
 
 def signal_losses(
     model: AnyGPT, output: Output, captions: Captions, config: SignalConfig, near: NearCaptions
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """The next-token loss with the distances to captions, weighted; each a mean over modalities.
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The losses of a stage that trains signal tokens.
 
     Args:
         near: a caption → captions that mean something else in few words (hard negatives), none where none are known.
 
     Returns:
-        The loss, its parts by name without gradient, and the conditioning (N, tokens, dim) of each modality's targets.
+        "text", and for each modality "… caption" and "… near" where it has any; and the conditioning (N, tokens, dim) of
+        each modality's targets.
     """
-    loss, parts = config.text_weight * output.loss, {"text": output.loss.detach()}
     conditioning = {
         modality: model.project(modality, states.hidden, states.embeddings)
         for modality, states in output.signals.items()
     }
-    terms = {
-        "caption": (
-            config.caption_weight,
-            caption_distances(model, output.signals, conditioning, captions, config.caption_distance),
-        )
-    }
+    distances = caption_distances(model, output.signals, conditioning, captions, config.caption_distance)
+    losses = {"text": output.loss} | {f"{modality} caption": value for modality, value in distances.items()}
     if config.near_weight:
-        terms["near"] = (config.near_weight, near_losses(model, output.signals, conditioning, captions, near))
-    for name, (weight, values) in terms.items():
-        if values:
-            loss = loss + weight * torch.stack(list(values.values())).mean()
-        parts |= {f"{modality} {name}": value.detach() for modality, value in values.items()}
-    return loss, parts, conditioning
+        told_apart = near_losses(model, output.signals, conditioning, captions, near)
+        losses |= {f"{modality} near": value for modality, value in told_apart.items()}
+    return losses, conditioning
+
+
+def signal_items(batch: Sequence[Prompt], config: SignalConfig, near: NearCaptions) -> Counter[str]:
+    """How many targets each of `signal_losses` is a mean over."""
+    items: Counter[str] = Counter()
+    for target in (target for prompt in batch for target in prompt.targets):
+        if target.caption is not None:
+            items[f"{target.modality} caption"] += 1
+            if config.near_weight and near(target.caption):
+                items[f"{target.modality} near"] += 1
+    return items
 
 
 def caption_distances(
@@ -164,12 +191,12 @@ def near_losses(
 def denoising_losses(
     model: AnyGPT, signals: dict[str, SignalStates], conditioning: dict[str, Tensor], items: int
 ) -> dict[str, Tensor]:
-    """The decoders' own losses on at most `items` of each modality's targets that have their medium."""
+    """The decoders' own losses, where they have one, on at most `items` of each modality's targets that have their medium."""
     losses: dict[str, Tensor] = {}
     for modality, states in signals.items():
         rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
-        if rows:
-            decoder = model.decoder(modality)
+        decoder = model.decoder(modality)
+        if rows and decoder.has_denoising_loss:
             media = [_bare(states.targets[row].medium, decoder.rate) for row in rows]
             losses[modality] = decoder.denoising_loss(conditioning[modality][rows], media)
     return losses

@@ -7,8 +7,10 @@ projections of the stages before.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -17,14 +19,15 @@ from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
+from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
-from stages.losses import Captions, SignalConfig, signal_losses
+from stages.command import run
+from stages.losses import Captions, SignalConfig, signal_items, signal_losses
 from stages.measures import answers, share
 from stages.stage import Stage, decoders, encoders
-from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 301, "validation": 302, "measured": 303}
 LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -81,13 +84,29 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
             self.size(split), SEEDS[split] + 1000 * config.seed, starts=STARTS, turns=config.turns
         )
 
+    def use_precomputed(self, model: AnyGPT) -> None:
+        """As any stage's, and captions' embeddings."""
+        if self.config.precomputed is not None:
+            folder = Path(self.config.precomputed)
+            self.features, self.captions.stores = (
+                feature_stores(model, folder),
+                embedding_stores(model, folder),
+            )
+            self._check_precomputed(self.captions.stores, EMBEDDINGS)
+
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model) | decoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.config.weights
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token in all of the dialogue's answers, and the distance to the captions' embeddings."""
-        loss, parts, _ = signal_losses(model, model(batch), self.captions, self.config, near_captions)
-        return loss, parts
+        return signal_losses(model, model(batch), self.captions, self.config, near_captions)[0]
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        return super().items(batch, step) + signal_items(batch, self.config, near_captions)
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""

@@ -7,8 +7,10 @@ is its place in the loop. The adapter's linear map to the LLM, and the LLM, wait
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from anygpt.adapters import Adapter
-from anygpt.adapters.pretraining import QFormerPretraining
+from anygpt.adapters.pretraining import QFormerPretraining, Task
 from anygpt.adapters.qformer import QFormer
 from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
@@ -24,11 +26,12 @@ from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import IGNORE, Prompt
 from anygpt.toyworld.source import ToyWorld
+from stages.command import run
 from stages.config import TrainingConfig
 from stages.data import prompts_of
 from stages.stage import Stage, encoders
-from stages.training import run
 
+TASKS: tuple[str, ...] = get_args(Task)
 SEEDS: dict[Split, int] = {"training": 401, "validation": 402, "measured": 403}
 
 
@@ -81,12 +84,17 @@ class QueryPretraining(Stage[QueryPretrainingConfig]):
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def weights(self) -> dict[str, float]:
         """The sum of the three losses, as in the paper."""
-        losses = self._pretraining(model)(*self._pairs(model, batch))
-        return torch.stack(list(losses.values())).sum(), {
-            str(task): loss.detach() for task, loss in losses.items()
-        }
+        return dict.fromkeys(TASKS, 1.0)
+
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        """Contrast, matching and writing; contrast is within the batch."""
+        return dict(self._pretraining(model)(*self._pairs(model, batch)))
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        return Counter(dict.fromkeys(TASKS, len(batch)))
 
     @torch.no_grad()
     def measure(self, model: AnyGPT) -> dict[str, float]:

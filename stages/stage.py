@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -17,7 +20,8 @@ from anygpt.data.skipped import SKIPPED, Skipped
 from anygpt.data.source import Task
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
-from anygpt.processor import Prompt
+from anygpt.precomputed import FEATURES, Store, feature_stores, file_key
+from anygpt.processor import IGNORE, Prompt
 from stages.config import TrainingConfig
 
 Settings = TypeVar("Settings", bound=TrainingConfig)
@@ -35,6 +39,7 @@ class Stage(ABC, Generic[Settings]):
         trains: which of `AnyGPT.trainable_parts` train; all other parts stay as they are.
         task: what becomes of a medium with a caption in a person's data.
         outputs: whether it learns from the media that the assistant answers with, and not from their captions alone.
+        processes: how many train together; the loop says so.
     """
 
     name: ClassVar[str]
@@ -42,20 +47,36 @@ class Stage(ABC, Generic[Settings]):
     trains: ClassVar[tuple[str, ...]]
     task: ClassVar[Task] = "describe"
     outputs: bool = False
+    processes: int = 1
 
     def __init__(self, config: Settings) -> None:
         if config.stage not in (None, self.name):
             raise ConfigError(f"these settings are for the stage {config.stage!r}, not for {self.name!r}")
         self.config = config
+        self.features: dict[str, Store] = {}
 
     def size(self, split: Split) -> int:
         """How many examples a split has; the training's may come again."""
         config = self.config
         return {
-            "training": config.examples or config.steps * config.batch_size,
+            "training": config.examples or self.steps * self.step_size,
             "validation": config.validation_examples,
             "measured": config.measured_examples,
         }[split]
+
+    @cached_property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        config = self.config
+        if config.steps is not None:
+            return config.steps
+        examples = config.examples or self._mixture("training", 1).rows
+        return math.ceil((config.epochs or 0) * examples / self.step_size)
+
+    @property
+    def step_size(self) -> int:
+        """Examples in a step, of all processes."""
+        return self.config.batch_size * self.config.gradient_accumulation * self.processes
 
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
         """Let the stage's parts train, and nothing else; their parameters by the part's name."""
@@ -73,19 +94,46 @@ class Stage(ABC, Generic[Settings]):
 
     def examples(self, split: Split) -> Dataset[Conversation]:
         """Conversations that end with the assistant's answer, from the data or the toy world; the splits share none."""
-        config = self.config
-        if config.data is None:
+        if self.config.data is None:
             return self.toy_world(split)
+        return self._mixture(split, self.size(split))
+
+    def _mixture(self, split: Split, size: int) -> Mixture:
+        config = self.config
         return Mixture(
-            config.data,
+            config.data or (),
             split,
-            size=self.size(split),
+            size=size,
             seed=config.seed,
             validation=config.validation_examples,
             measured=config.measured_examples,
             task=self.task,
             outputs=self.outputs,
+            known=self._known if self.features else None,
         )
+
+    def use_precomputed(self, model: AnyGPT) -> None:
+        """Take features of files from the `precomputed` folder where it has them.
+
+        Raises:
+            ConfigError: it has none that the model's encoders made.
+        """
+        if self.config.precomputed is not None:
+            self.features = feature_stores(model, Path(self.config.precomputed))
+            self._check_precomputed(self.features, FEATURES)
+
+    def _check_precomputed(self, stores: Mapping[str, Store], what: str) -> None:
+        if self.config.data is None:
+            raise ConfigError("precomputed needs data: the toy world's media are no files")
+        if not any(map(len, stores.values())):
+            raise ConfigError(
+                f"precomputed: {self.config.precomputed} holds no {what} of this model's own parts and their settings; "
+                f"run: anygpt precompute {what} {self.name} --config …"
+            )
+
+    def _known(self, modality: str, path: Path) -> Tensor | None:
+        store = self.features.get(modality)
+        return store.get(file_key(path)) if store is not None else None
 
     @cached_property
     def skipped(self) -> Skipped:
@@ -97,13 +145,41 @@ class Stage(ABC, Generic[Settings]):
     def toy_world(self, split: Split) -> Dataset[Conversation]:
         """The stage's conversations where no data are given."""
 
-    @abstractmethod
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """What to make small, and the parts it is made of, by name and without gradient.
+    def loss(
+        self, model: AnyGPT, batch: Sequence[Prompt], step: int, whole: Counter[str] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A batch's part of a step's loss, and of the several losses that it is made of, by name and without gradient.
+
+        Each of `losses` is a mean over its items in the whole step, however many batches and processes share them; of those
+        with one weight, such as the modalities' "caption", the mean counts.
 
         Args:
             step: from 0 on; always 0 where the loss is only measured.
+            whole: as `items`, of all batches of the step; of this one alone unless given.
         """
+        losses, own = self.losses(model, batch, step), self.items(batch, step)
+        whole = own if whole is None else whole
+        weights = self.weights
+        kinds = Counter(_kind(name) for name in whole)
+        shares = {name: value * (own[name] / max(whole[name], 1)) for name, value in losses.items()}
+        total = sum(
+            share * (weights[_kind(name)] / max(kinds[_kind(name)], 1)) for name, share in shares.items()
+        )
+        told = shares if len(weights) > 1 else {}
+        return torch.as_tensor(total), {name: share.detach() for name, share in told.items()}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each kind of loss in the sum; the kind is the last word of a loss's name."""
+        return {"text": 1.0}
+
+    @abstractmethod
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
+        """What to make small, each a mean over the `items` of its name."""
+
+    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
+        """How many items each of `losses` is a mean over, as far as there are any; of "text", the tokens that are learned."""
+        return Counter(text=sum(label != IGNORE for prompt in batch for label in prompt.labels[1:]))
 
     @abstractmethod
     def measure(self, model: AnyGPT) -> dict[str, float]:
@@ -121,3 +197,7 @@ def decoders(model: AnyGPT) -> dict[str, nn.Module]:
         f"decoder {entry.decoder}": nn.ModuleDict(model.decoder(m).modules)
         for m, entry in model.config.outputs.items()
     }
+
+
+def _kind(loss: str) -> str:
+    return loss.rpartition(" ")[2]

@@ -7,24 +7,22 @@ had to stay frozen did.
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
 import math
 import os
 import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from anygpt.config import ConfigError
 from anygpt.frozen import fingerprint
@@ -32,11 +30,13 @@ from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from stages import checkpoints
 from stages.assembly import open_model
-from stages.config import TrainingConfig, read_config
+from stages.config import TrainingConfig, compare
 from stages.data import batches, prompts_of
+from stages.journal import Journal, check_tracker, told
 from stages.stage import Stage
 
-MOST_SKIPPED = 50  # steps in a row without a usable gradient, before giving up
+Number = TypeVar("Number", int, float)
+MOST_SKIPPED = 10  # steps in a row without a usable gradient: then it gives up
 
 
 class TrainingError(RuntimeError):
@@ -58,8 +58,10 @@ class _Step(nn.Module):
         super().__init__()
         self.stage, self.model = stage, model
 
-    def forward(self, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, parts = self.stage.loss(self.model, batch, step)
+    def forward(
+        self, batch: Sequence[Prompt], step: int, whole: Counter[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = self.stage.loss(self.model, batch, step, whole)
         # Nothing that trains may have had a part in it, as in stage 1 where a batch is text alone.
         if not loss.requires_grad:
             loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
@@ -78,14 +80,34 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         TrainingError: no usable gradient for long, or a frozen part that changed.
     """
     config: TrainingConfig = stage.config
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
     output = Path(config.output)
+    if config.log_with is not None:
+        check_tracker(config.log_with)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.dtype == "bfloat16" else "no",
+        log_with=config.log_with,
+        project_dir=output,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    stage.processes = accelerator.num_processes
     found = checkpoints.newest(output / "checkpoints")
     if found and not resume:
         raise ConfigError(f"{output} holds a run already: go on with --resume, or choose another output")
+    settings = json.loads(json.dumps(dataclasses.asdict(config) | {"processes": stage.processes}))
+    if found:
+        state = checkpoints.read_state(found)
+        for change in compare(state["settings"], settings, found):
+            _show(accelerator, change)
+        state["settings"] = settings
+        stage.skipped.read, stage.skipped.left_out = state["items"][accelerator.process_index]
     set_seed(config.seed)
     model = open_model(config.model, config.parts).to(accelerator.device)
     groups = stage.prepare(model)
+    stage.use_precomputed(model)
+    if config.dtype == "bfloat16":
+        for parameter in model.llm.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.bfloat16()
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "name": name} for name, parameters in groups.items()],
         lr=config.learning_rate,
@@ -94,39 +116,47 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
     )
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     frozen = {name: fingerprint(part) for name, part in stage.frozen(model).items()}
-    longest = _longest(model, config)
     validation = prompts_of(
-        stage.examples("validation"), model.processor, config.batch_size, longest, stage.skipped
+        stage.examples("validation"),
+        model.processor,
+        config.batch_size,
+        _longest(model, config),
+        stage.skipped,
     )
+
+    def figures() -> dict[str, float]:
+        with accelerator.autocast():
+            return _figures(stage, model, validation)
+
     if found:
-        state = checkpoints.load(found, trained, optimizer)
-        stage.skipped.read, stage.skipped.left_out = (
-            state.get("items read", 0),
-            state.get("items left out", 0),
-        )
+        checkpoints.load(found, trained, optimizer)
     else:
         state = {
             "step": 0,
             "seconds": 0.0,
             "skipped": 0,
-            "items read": 0,
-            "items left out": 0,
-            "before": _figures(stage, model, validation),
+            "skipped in a row": 0,
+            "losses": {},
+            "before": figures(),
+            "settings": settings,
         }
-        _show(accelerator, f"before: {_told(state['before'])}")
+        _show(accelerator, f"before: {told(state['before'])}")
     output.mkdir(parents=True, exist_ok=True)
+    accelerator.init_trackers(stage.name, {key: str(value) for key, value in settings.items()})
     _loop(stage, model, optimizer, trained, state, accelerator)
 
-    after = _figures(stage, model, validation)
+    after = figures()
     changed = [name for name, part in stage.frozen(model).items() if fingerprint(part) != frozen[name]]
     if changed:
         raise TrainingError(f"frozen parts changed in training: {', '.join(changed)}; nothing was saved")
+    read, left_out = (sum(counts) for counts in zip(*_items(stage)))
     report = {
         "stage": stage.name,
         "steps": state["step"],
+        "processes": stage.processes,
         "skipped": state["skipped"],
-        "items read": stage.skipped.read,
-        "items left out": stage.skipped.left_out,
+        "items read": read,
+        "items left out": left_out,
         "seconds": round(state["seconds"], 1),
         "before": state["before"],
         "after": after,
@@ -139,10 +169,11 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, output / "report.json")
     accelerator.wait_for_everyone()
-    _show(accelerator, f"before: {_told(state['before'])}\nafter:  {_told(after)}")
-    if left_out := stage.skipped.left_out:
-        _show(accelerator, f"{left_out} of {stage.skipped.read} items left out: {stage.skipped.path}")
+    _show(accelerator, f"before: {told(state['before'])}\nafter:  {told(after)}")
+    if left_out:
+        _show(accelerator, f"{left_out} of {read} items left out: {stage.skipped.path}")
     _show(accelerator, f"{len(frozen)} frozen parts unchanged; saved to {output}")
+    accelerator.end_training()
     return report
 
 
@@ -162,12 +193,13 @@ def _loop(
     """The steps from `state["step"]` on; updates `state`."""
     config: TrainingConfig = stage.config
     step_module, stepper = accelerator.prepare(_Step(stage, model), optimizer)
-    start, begun, before = state["step"], time.monotonic(), state["seconds"]
+    start = state["step"]
     examples = batches(
         stage.examples("training"),
         model.processor,
         batch_size=config.batch_size,
-        steps=config.steps,
+        accumulation=config.gradient_accumulation,
+        steps=stage.steps,
         start=start,
         seed=config.seed,
         workers=config.workers,
@@ -178,67 +210,85 @@ def _loop(
     )
 
     def save() -> None:
+        state["items"] = _items(stage)
         if accelerator.is_main_process:
             checkpoints.save(Path(config.output) / "checkpoints", trained, optimizer, state)
 
     model.train()
-    smooth: dict[str, float] = {}
-    skipped = 0  # in a row
-    bar = tqdm(
-        total=config.steps,
-        initial=start,
-        desc=stage.name,
-        disable=not accelerator.is_main_process,
-        mininterval=1,
-    )
-    with _stop_signals() as caught, bar:
-        for step, batch in enumerate(examples, start):
+    journal = Journal(stage.name, Path(config.output), stage.steps, config.log_steps, state, accelerator)
+    with _stop_signals() as caught, journal:
+        for step, parts_of_step in enumerate(examples, start):
             # Noise depends on the step alone, so that an interrupted run goes on as if it had not been.
             torch.manual_seed(
                 config.seed * 1_000_003 + step * accelerator.num_processes + accelerator.process_index
             )
+            factor = rate_factor(step, stage.steps, config.warmup)
             for group in optimizer.param_groups:
                 rate = config.learning_rates.get(group["name"], config.learning_rate)
-                group["lr"] = rate * rate_factor(step, config)
-            loss, parts = step_module(batch, step)
-            accelerator.backward(loss)
+                group["lr"], group["weight_decay"] = rate * factor, config.weight_decay
+            own = _added(stage.items(batch, step) for batch in parts_of_step)
+            whole = Counter(_added(gather_object([own])))
+            losses = []
+            for number, batch in enumerate(parts_of_step, 1):
+                # processes put their gradients together once a step
+                apart = number < len(parts_of_step)
+                with accelerator.no_sync(step_module) if apart else nullcontext():
+                    loss, parts = step_module(batch, step, whole)
+                    # accelerate takes the mean over processes, and this is their sum
+                    accelerator.backward(loss * accelerator.num_processes)
+                losses.append(
+                    {name: float(value) for name, value in {"loss": loss.detach(), **parts}.items()}
+                )
+            # What had no part in the step is treated alike, whichever process or batch had none of it: AdamW's averages go on.
+            for parameter in trained.values():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
             norm = accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm)
             if norm is None or torch.isfinite(norm):
                 stepper.step()
-                skipped = 0
+                state["skipped in a row"] = 0
             else:
-                skipped += 1
+                state["skipped in a row"] += 1
                 state["skipped"] += 1
             stepper.zero_grad()
-            if skipped > MOST_SKIPPED:
+            if state["skipped in a row"] >= MOST_SKIPPED:
                 raise TrainingError(
-                    f"no finite gradient in {skipped} steps up to step {step}; try a lower learning_rate"
+                    f"no finite gradient in {MOST_SKIPPED} steps up to step {step + 1}; --resume goes on from the last "
+                    "checkpoint, with a lower learning_rate perhaps"
                 )
-            state["step"], state["seconds"] = step + 1, before + time.monotonic() - begun
-            state["items read"], state["items left out"] = stage.skipped.read, stage.skipped.left_out
-            for name, value in {"loss": loss.detach(), **parts}.items():
-                if math.isfinite(number := float(value)):
-                    smooth[name] = 0.95 * smooth.get(name, number) + 0.05 * number
-            bar.set_postfix_str(_told(smooth), refresh=False)
-            bar.update()
-            if accelerator.is_main_process and (step + 1) % config.log_steps == 0:
-                _log(Path(config.output), state, smooth, float(norm or 0), config)
+            state["step"] = step + 1
             # Processes hear a signal at different steps; all stop at the first one's.
-            heard = torch.tensor([caught[0] if caught else 0], device=accelerator.device)
-            if stop := int(accelerator.gather(heard).max()):
+            heard = gather_object([(_added(losses), caught[0] if caught else 0)])
+            journal.step(
+                _added(theirs for theirs, _ in heard), float(norm or 0), config.learning_rate * factor
+            )
+            if stop := max(number for _, number in heard):
                 save()
                 raise Interrupted(stop, step + 1)
-            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == config.steps:
+            if (step + 1) % config.checkpoint_steps == 0 or step + 1 == stage.steps:
                 save()
     model.eval()
 
 
-def rate_factor(step: int, config: TrainingConfig) -> float:
-    """The share of the highest learning rate at a step: linear warm-up, then a cosine to nothing."""
-    warm = config.warmup * config.steps
+def _added(rows: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    """The sum of several rows of figures, name by name."""
+    sums: dict[str, Number] = {}
+    for name, value in (item for row in rows for item in row.items()):
+        sums[name] = sums[name] + value if name in sums else value
+    return sums
+
+
+def _items(stage: Stage[Any]) -> list[tuple[int, int]]:
+    """How many of the data's items each process has read, and left out."""
+    return gather_object([(stage.skipped.read, stage.skipped.left_out)])
+
+
+def rate_factor(step: int, steps: int, warmup: float) -> float:
+    """The share of the highest learning rate at a step of `steps`: linear warm-up (a share of them), then a cosine to nothing."""
+    warm = warmup * steps
     if step < warm:
         return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / (config.steps - warm)))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
 @torch.no_grad()
@@ -254,21 +304,6 @@ def _figures(stage: Stage[Any], model: AnyGPT, validation: list[list[Prompt]]) -
                 sums.setdefault(name, []).append(float(value))
     losses = {name: sum(values) / len(values) for name, values in sums.items()}
     return {name: round(value, 4) for name, value in {**losses, **stage.measure(model)}.items()}
-
-
-def _log(
-    output: Path, state: dict[str, Any], losses: dict[str, float], norm: float, config: TrainingConfig
-) -> None:
-    line = {
-        "step": state["step"],
-        **{name: round(value, 5) for name, value in losses.items()},
-        "gradient": round(norm, 5) if math.isfinite(norm) else None,
-        "rate": config.learning_rate * rate_factor(state["step"] - 1, config),
-        "skipped": state["skipped"],
-        "seconds": round(state["seconds"], 1),
-    }
-    with (output / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
 
 
 @contextmanager
@@ -288,51 +323,6 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _told(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-
-
 def _show(accelerator: Accelerator, text: str) -> None:
     if accelerator.is_main_process:
         print(text, flush=True)
-
-
-class _Arguments(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, as all others of the command line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
-def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
-    """A stage's command line; returns the exit code: 0, 2 for a mistake of the user's, 128 + a signal's number."""
-    about = (kind.__doc__ or "").partition("\n")[0]
-    parser = _Arguments(prog=f"anygpt train {kind.name}", description=about)
-    parser.add_argument("--config", required=True, metavar="FILE", help="the stage's settings, a YAML file")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting in place of the file's"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint, where there is one"
-    )
-    parser.add_argument(
-        "--max-skipped",
-        metavar="SHARE",
-        help="of the data's items, may be left out; as --set max_skipped=SHARE",
-    )
-    try:
-        given = parser.parse_args(arguments)
-        changes = [*given.set, *([f"max_skipped={given.max_skipped}"] if given.max_skipped else [])]
-        train(kind(read_config(kind.settings, given.config, changes)), resume=given.resume)
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return 128 + stop.number
-    except KeyboardInterrupt:  # before the first step there is nothing to save
-        return 128 + signal.SIGINT
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:  # OSError: transformers' for a frozen part that is not there
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0

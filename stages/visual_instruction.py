@@ -16,10 +16,10 @@ from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from anygpt.toyworld.source import ToyWorld
+from stages.command import run
 from stages.config import TrainingConfig
 from stages.measures import answers, share
 from stages.stage import Stage, encoders
-from stages.training import run
 
 SEEDS: dict[Split, int] = {"training": 501, "validation": 502, "measured": 503}
 
@@ -42,9 +42,9 @@ class VisualInstruction(Stage[TrainingConfig]):
         kept = {name: part for name, part in super().frozen(model).items() if name not in self.trains}
         return kept | encoders(model)
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Cross-entropy of the answers' tokens, in all turns."""
-        return model(batch).loss, {}
+        return {"text": model(batch).loss}
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of last answers that are right word for word."""

@@ -208,6 +208,142 @@ def stable_diffusion_3(work: Path) -> Any:
     )
 
 
+def t5_encoder(tokenizer: Any, dim: int = 32, kind: str = "T5") -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(tokenizer), d_model=dim, d_kv=8, d_ff=dim, num_layers=1, num_heads=4
+    )
+    return getattr(transformers, f"{kind}EncoderModel")(config)
+
+
+def flux(work: Path) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    tokenizer, tokenizer_2 = clip_tokenizer(work / "clip"), t5_tokenizer()
+    return FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=48,
+            pooled_projection_dim=32,
+            axes_dims_rope=(4, 2, 2),
+            guidance_embeds=True,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae(shift_factor=0.1),
+        text_encoder=clip_text_encoder(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=t5_encoder(tokenizer_2, 48),
+        tokenizer_2=tokenizer_2,
+    )
+
+
+def stable_audio(work: Path) -> Any:
+    """64 latent frames of 40 samples in stereo: 0.16 s at 16 kHz. T5's states are projected, and masked after that."""
+    from diffusers import (
+        AutoencoderOobleck,
+        EDMDPMSolverMultistepScheduler,
+        StableAudioDiTModel,
+        StableAudioPipeline,
+        StableAudioProjectionModel,
+    )
+
+    tokenizer = t5_tokenizer()
+    return StableAudioPipeline(
+        vae=AutoencoderOobleck(
+            encoder_hidden_size=4,
+            downsampling_ratios=[4, 10],
+            channel_multiples=[1, 2],
+            decoder_channels=4,
+            decoder_input_channels=8,
+            sampling_rate=16000,
+        ),
+        text_encoder=t5_encoder(tokenizer),
+        projection_model=StableAudioProjectionModel(
+            text_encoder_dim=32, conditioning_dim=16, min_value=0.0, max_value=8.0
+        ),
+        tokenizer=tokenizer,
+        transformer=StableAudioDiTModel(
+            sample_size=64,
+            in_channels=8,
+            num_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            num_key_value_attention_heads=2,
+            out_channels=8,
+            cross_attention_dim=16,
+            time_proj_dim=8,
+            global_states_input_dim=32,
+            cross_attention_input_dim=16,
+        ),
+        scheduler=EDMDPMSolverMultistepScheduler(prediction_type="v_prediction", sigma_data=1.0),
+    )
+
+
+def wan(work: Path) -> Any:
+    from diffusers import (
+        AutoencoderKLWan,
+        FlowMatchEulerDiscreteScheduler,
+        WanPipeline,
+        WanTransformer3DModel,
+    )
+
+    tokenizer = t5_tokenizer()
+    return WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=t5_encoder(tokenizer, kind="UMT5"),
+        vae=AutoencoderKLWan(
+            base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        transformer=WanTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            text_dim=32,
+            freq_dim=16,
+            ffn_dim=32,
+            num_layers=1,
+            rope_max_seq_len=32,
+        ),
+    )
+
+
+def ltx_video(work: Path) -> Any:
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXPipeline,
+        LTXVideoTransformer3DModel,
+    )
+
+    tokenizer = t5_tokenizer()
+    return LTXPipeline(
+        tokenizer=tokenizer,
+        text_encoder=t5_encoder(tokenizer),
+        vae=AutoencoderKLLTXVideo(
+            latent_channels=8,
+            block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8, 8),
+            layers_per_block=(1, 1, 1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1, 1, 1),
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        transformer=LTXVideoTransformer3DModel(
+            in_channels=8,
+            out_channels=8,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            cross_attention_dim=16,
+            num_layers=1,
+            caption_channels=32,
+        ),
+    )
+
+
 def dit(work: Path) -> Any:
     from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
@@ -337,11 +473,15 @@ PIPELINES: dict[str, Callable[[Path], Any]] = {
     "stable-diffusion": stable_diffusion,
     "stable-diffusion-xl": stable_diffusion_xl,
     "stable-diffusion-3": stable_diffusion_3,
+    "flux": flux,
     "dit": dit,
     "audio-ldm": audio_ldm,
     "audio-ldm-hifi-gan": audio_ldm_hifi_gan,
     "text-to-video": text_to_video,
     "animate-diff": animate_diff,
+    "stable-audio": stable_audio,
+    "wan": wan,
+    "ltx-video": ltx_video,
 }
 
 

@@ -21,8 +21,8 @@ WORDS = (
 )
 
 
-def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE):
-    """A byte-level BPE tokenizer of about 300 tokens, with the special tokens of the toy LLM."""
+def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE, words: str = WORDS, size: int = 300):
+    """A byte-level BPE tokenizer of about `size` tokens, with the special tokens of the toy LLM."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -32,9 +32,9 @@ def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE):
     backend.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
-        [WORDS] * 4,
+        [words] * 4,
         trainers.BpeTrainer(
-            vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+            vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),
     )
     return PreTrainedTokenizerFast(
@@ -46,11 +46,13 @@ def tiny_tokenizer(chat_template: str | None = CHAT_TEMPLATE):
     )
 
 
-def build_llm(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> None:
-    """Save a random Llama of two layers and width 32, with its tokenizer."""
+def build_llm(
+    folder: Path, chat_template: str | None = CHAT_TEMPLATE, words: str = WORDS, size: int = 300
+) -> None:
+    """Save a random Llama of two layers and width 32, with its tokenizer of about `size` tokens."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = tiny_tokenizer(chat_template)
+    tokenizer = tiny_tokenizer(chat_template, words, size)
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -105,13 +105,17 @@ def start_train(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting in place of the table's."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would train, memory and steps; load no weights.")
+    ] = False,
 ) -> None:
+    flags = [name for name, given in (("--resume", resume), ("--dry-run", dry_run)) if given]
     if context.invoked_subcommand is None:
-        if preset is None and stage is None and not changes and not resume:
+        if preset is None and stage is None and not changes and not flags:
             print(context.get_help())
             return
-        raise typer.Exit(train_preset(preset, stage, changes or [], resume))
-    if preset is not None or stage is not None or changes or resume:
+        raise typer.Exit(train_preset(preset, stage, changes or [], flags))
+    if preset is not None or stage is not None or changes or flags:
         raise CommandError(
             f"give options after the stage's name: anygpt train {context.invoked_subcommand} …"
         )
@@ -241,13 +245,23 @@ def evaluate(
 
 @app.command()
 def info(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    model: Annotated[str | None, typer.Argument(help=f"{MODEL_HELP} [default: {DEFAULT_MODEL}]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A preset instead: its sizes, and what fits here.")
+    ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a model is made of: its parts, parameters, bytes, and which are frozen."""
-    from anygpt.cli.info import info
+    if preset is None:
+        from anygpt.cli.info import info
 
-    info(model, json_output)
+        info(model or DEFAULT_MODEL, json_output)
+        return
+    if model is not None:
+        raise CommandError("give a model or --preset, not both")
+    from anygpt.cli.preset_info import preset_info
+
+    preset_info(preset, json_output)
 
 
 DataFormat = Annotated[str, typer.Argument(metavar="FORMAT", help="messages, llava, nextgpt, cc3m, …")]
@@ -364,13 +378,27 @@ def convert_transformers(
     transformers(checkpoint, out)
 
 
+STAGE_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command("precompute", context_settings=STAGE_OPTIONS)
+def precompute(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="encoder-features or caption-embeddings")],
+    stage: Annotated[str, typer.Argument(help="The stage; what follows are its options: --config FILE …")],
+) -> None:
+    """Compute once what the frozen parts make of a stage's data, into its `precomputed` folder; run again, it goes on."""
+    if stage not in STAGES:
+        raise CommandError(unknown("stage", stage, STAGES))
+    raise typer.Exit(run_stage(stage, ["--precompute", what, *context.args]))
+
+
 def _add_stage(name: str, does: str) -> None:
     def run(context: typer.Context) -> None:
         raise typer.Exit(run_stage(name, context.args))
 
     # Everything after the stage's name, --help too, is the stage's to read.
-    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    train.command(name, help=does, context_settings=settings)(run)
+    train.command(name, help=does, context_settings=STAGE_OPTIONS)(run)
 
 
 for name, does in STAGES.items():

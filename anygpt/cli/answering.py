@@ -40,10 +40,12 @@ def show(events: Iterator[Event], screen: Screen, folder: Path) -> list[dict[str
 def with_paths(reply: Reply, paths: list[Path]) -> list[dict[str, Any]]:
     """The reply's content as JSON has it: each medium's path in place of the medium."""
     waiting = iter(paths)
-    return [
-        part if part["type"] == "text" else {"type": part["type"], "path": str(next(waiting))}
-        for part in reply.content
-    ]
+    return [part if part["type"] == "text" else _with_path(part, next(waiting)) for part in reply.content]
+
+
+def _with_path(part: dict[str, Any], path: Path) -> dict[str, Any]:
+    kept = {key: value for key, value in part.items() if key != part["type"]}
+    return {**kept, "path": str(path)}
 
 
 def as_json(reply: Reply, paths: list[Path]) -> dict[str, Any]:

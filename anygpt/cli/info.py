@@ -29,7 +29,8 @@ def info(model: str, json_output: bool) -> None:
 def _rows(tree: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
     parts = list(_parts(tree))
     for name, part in parts:
-        yield _row(name, part["class"], part, "frozen" if part["frozen"] else "trained")
+        state = "frozen" if part["frozen"] else "trained"
+        yield _row(name, part["class"], part, f"{state}, by {part['way']}" if "way" in part else state)
     for state, frozen in (("frozen", True), ("trained", False)):
         group = [part for _, part in parts if part["frozen"] == frozen]
         total = {key: sum(part[key] for part in group) for key in ("parameters", "bytes")}

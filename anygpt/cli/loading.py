@@ -47,7 +47,10 @@ def _load(part: dict[str, Any], role: str, config: AnyGPTConfig) -> dict[str, An
         return part
     if role == "user":
         check_modality(modality, config)
-    return {"type": modality, modality: media.read(modality, part["path"])} if "path" in part else part
+    if "path" not in part:
+        return part
+    kept = {key: value for key, value in part.items() if key != "path"}  # an answer's caption, say
+    return {**kept, modality: media.read(modality, part["path"])}
 
 
 def be_quiet() -> None:

@@ -24,8 +24,11 @@ def run_stage(name: str, arguments: list[str]) -> int:
     return int(import_module(f"stages.{name.replace('-', '_')}").main(arguments) or 0)
 
 
-def train_preset(preset: str | None, number: int | None, changes: list[str], resume: bool) -> int:
+def train_preset(preset: str | None, number: int | None, changes: list[str], flags: list[str]) -> int:
     """Run stage `number` of a preset, with settings in place of its table's; the exit code.
+
+    Args:
+        flags: as the stage's own command takes them.
 
     Raises:
         CommandError: no such preset or stage; what there is, is told.
@@ -39,10 +42,15 @@ def train_preset(preset: str | None, number: int | None, changes: list[str], res
         known = ", ".join(map(str, tables[preset]))
         raise CommandError(f"the preset {preset!r} has no stage {number}; it has {known}")
     table = tables[preset][number]
+    arguments = ["--config", str(table), *(word for change in changes for word in ("--set", change))]
+    return run_stage(stage_of(table), [*arguments, *flags])
+
+
+def stage_of(table: Path) -> str:
+    """The stage that a table's settings are for."""
     name = re.search(r"^stage: *(\S+) *$", table.read_text(encoding="utf-8"), re.MULTILINE)
     assert name and name[1] in STAGES, f"{table} names no stage"
-    arguments = ["--config", str(table), *(word for change in changes for word in ("--set", change))]
-    return run_stage(name[1], [*arguments, *(["--resume"] if resume else [])])
+    return name[1]
 
 
 def find_tables() -> dict[str, dict[int, Path]]:

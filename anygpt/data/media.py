@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,16 +66,29 @@ def open_medium(modality: str, path: Path) -> Any:
         raise BadItem("damaged", f"{path.name} cannot be read ({error.strerror})") from error
 
 
-def open_all(conversation: Conversation) -> Conversation:
-    """The conversation with every file opened, an object in place of each path."""
+def open_all(
+    conversation: Conversation, known: Callable[[str, Path], Any | None] | None = None
+) -> Conversation:
+    """The conversation with every file opened, an object in place of each path.
 
-    def opened(part: Part) -> Part:
+    Args:
+        known: the features of a modality's file that were computed before, or None; a file that is given by the user and has
+            them is not opened, and they stand as "features".
+    """
+
+    def opened(part: Part, given: bool) -> Part:
         if "path" not in part:
             return part
         kept = {key: value for key, value in part.items() if key != "path"}
+        features = known(part["type"], part["path"]) if known is not None and given else None
+        if features is not None:
+            return {**kept, "features": features}
         return {**kept, part["type"]: open_medium(part["type"], part["path"])}
 
-    return [{**message, "content": [opened(part) for part in message["content"]]} for message in conversation]
+    return [
+        {**message, "content": [opened(part, message["role"] == "user") for part in message["content"]]}
+        for message in conversation
+    ]
 
 
 def _cut_short(path: Path) -> str | None:

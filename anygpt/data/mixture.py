@@ -6,7 +6,8 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from torch.utils.data import Dataset
 
@@ -63,6 +64,7 @@ class Mixture(Dataset[Conversation]):
         validation, measured: how many rows of all sources to keep apart for the two splits.
         task: what becomes of a medium with a caption, where a source does not say.
         outputs: whether to open what the assistant answers with, too.
+        known: features computed before, as `anygpt.data.media.open_all` takes them.
 
     Raises:
         DataError: a source that cannot be used at all, or is too small.
@@ -79,8 +81,9 @@ class Mixture(Dataset[Conversation]):
         measured: int = 0,
         task: str = "describe",
         outputs: bool = False,
+        known: Callable[[str, Path], Any | None] | None = None,
     ) -> None:
-        self.split, self.seed, self.outputs = split, seed, outputs
+        self.split, self.seed, self.outputs, self.known = split, seed, outputs, known
         readers = [open_source(source, task) for source in sources]
         for reader in readers:
             needed = 1 + bool(validation) + bool(measured)
@@ -105,6 +108,11 @@ class Mixture(Dataset[Conversation]):
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def rows(self) -> int:
+        """How many rows the sources have for this split."""
+        return sum(len(share.rows(self.split)) for share in self.shares)
 
     def __getitem__(self, index: int) -> Conversation:
         """The i-th conversation.
@@ -159,7 +167,7 @@ class Mixture(Dataset[Conversation]):
         return share, share.row(rows[permuted(index, len(rows), _key(self.seed, source, turn))])
 
     def _read(self, share: _Share, row: int) -> Conversation:
-        return open_all(share.reader.example(row, outputs=self.outputs))
+        return open_all(share.reader.example(row, outputs=self.outputs), self.known)
 
 
 def _kept(wanted: int, weight: float, rows: int) -> int:

@@ -201,6 +201,8 @@ class ImageBindModel(nn.Module):
     Anything with five axes or more is taken as having clips in axis 1, so a film always needs six.
     """
 
+    config_class = ImageBindConfig
+
     def __init__(self, config: ImageBindConfig) -> None:
         super().__init__()
         self.config = config

@@ -30,12 +30,8 @@ def choosy(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, encoder = np.random.default_rng(0), model.encoder("image")
     batch = torch.stack([encoder.preprocess("image", plain(rng)) for _ in range(400)])
     with torch.no_grad():
-        clouds = {
-            f"image.{view}": Cloud.fit(rows[:200], rows[200:], turned_away=0.01)
-            for view, run in views(encoder).items()
-            for rows in [run("image", batch)]
-        }
-    model.familiarity = Familiarity(clouds)
+        features = {view: run("image", batch) for view, run in views(encoder).items()}
+    model.familiarity = Familiarity.fit({"image": features}, apart=200, turned_away=0.01)
     folder = tmp_path_factory.mktemp("choosy")
     model.save_pretrained(folder, frozen=True)
     return folder
@@ -44,12 +40,16 @@ def choosy(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_cloud_is_what_it_was_fitted_to() -> None:
     torch.manual_seed(0)
     mixed = torch.randn(4000, 1, 5) @ torch.randn(5, 5) + 3
-    cloud = Cloud.fit(mixed[:2000], mixed[2000:], turned_away=0.05)
-    scores = cloud.score(mixed)
-    assert scores.square().mean() == pytest.approx(5, rel=0.1)  # a chi-square of 5 degrees of freedom
-    assert (scores > cloud.limit).float().mean() == pytest.approx(0.05, abs=0.015)
+    cloud = Cloud.fit(mixed[2000:])
+    distances = cloud.distance(mixed)
+    assert distances.square().mean() == pytest.approx(5, rel=0.1)  # a chi-square of 5 degrees of freedom
     again = Cloud.unpack(*cloud.pack())
-    assert torch.equal(again.score(mixed), scores) and again.limit == pytest.approx(cloud.limit)
+    assert torch.equal(again.distance(mixed), distances)
+    # of two views, one far away weighs as much as the other
+    known = Familiarity.fit({"image": {"pooled": mixed, "patches": mixed + 9}}, apart=2000, turned_away=0.05)
+    scores = known.score("image", {"pooled": mixed, "patches": mixed + 9})
+    assert (scores > known.limits["image"]).float().mean() == pytest.approx(0.05, abs=0.015)
+    assert (known.score("image", {"pooled": mixed, "patches": mixed + 30}) > known.limits["image"]).all()
 
 
 def test_a_model_refuses_what_it_does_not_know_and_answers_the_rest(choosy: Path) -> None:

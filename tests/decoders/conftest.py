@@ -6,6 +6,13 @@ import pytest
 from decoders import Decoder
 from tests.tiny import save_pipeline
 
+# for pipelines that do not take their denoiser's size for a default
+SIZES = {
+    "flux": {"height": 16, "width": 16},
+    "wan": {"height": 16, "width": 16, "num_frames": 5},
+    "ltx-video": {"height": 32, "width": 32, "num_frames": 9},
+}
+
 
 @pytest.fixture(scope="session")
 def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
@@ -23,4 +30,6 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 @pytest.fixture
 def decoder(pipeline_folder: Callable[[str], Path], request: pytest.FixtureRequest) -> Decoder:
     """The decoder of the tiny pipeline that the test is parametrised with."""
-    return Decoder.from_pretrained(pipeline_folder(request.param))
+    decoder = Decoder.from_pretrained(pipeline_folder(request.param))
+    decoder.defaults = dict(SIZES.get(request.param, {}))
+    return decoder

@@ -23,10 +23,25 @@ SHAPES = {
     "audio-ldm-hifi-gan": (1, 24),
     "text-to-video": (16, 32),
     "animate-diff": (16, 32),
+    "flux": (512 + 1, 48),
+    "stable-audio": (16, 32),
+    "wan": (512, 32),
+    "ltx-video": (128, 32),
 }
+SOUNDS, FILMS = (1, 2560), (16, 16, 16, 3)
+FORMS = {
+    "stable-audio": (2, 2560),
+    "wan": (5, 16, 16, 3),
+    "ltx-video": (9, 32, 32, 3),
+}  # where others than SOUNDS or FILMS
 everywhere = pytest.mark.parametrize("decoder", PIPELINES, indirect=True)
 where_text_encoders_are = pytest.mark.parametrize(
     "decoder", [n for n in PIPELINES if n != "dit"], indirect=True
+)
+where_a_denoising_loss_is = pytest.mark.parametrize(
+    "decoder",
+    [n for n in PIPELINES if n not in ("dit", "flux", "stable-audio", "wan", "ltx-video")],
+    indirect=True,
 )
 one_each = pytest.mark.parametrize(
     "decoder", ["stable-diffusion", "audio-ldm", "text-to-video"], indirect=True
@@ -52,10 +67,11 @@ def test_media_have_the_promised_form(decoder: Decoder, request: pytest.FixtureR
             assert isinstance(media, Image.Image) and media.mode == "RGB" and media.size == (16, 16)
             assert decoder.rate is None
         elif decoder.modality == "audio":
-            assert media.dtype == np.float32 and media.shape == (1, 2560) and np.abs(media).max() <= 1
+            assert media.dtype == np.float32 and media.shape == FORMS.get(name, SOUNDS)
+            assert np.abs(media).max() <= 1
             assert decoder.rate == 16000
         else:
-            assert media.dtype == np.uint8 and media.shape == (16, 16, 16, 3)
+            assert media.dtype == np.uint8 and media.shape == FORMS.get(name, FILMS)
             assert decoder.rate == 8
 
 
@@ -82,7 +98,12 @@ def test_encoded_text_drives_like_the_prompt(decoder: Decoder) -> None:
     generator = torch.Generator().manual_seed(3)
     form = "pil" if decoder.modality == "image" else "np"
     output = decoder.pipeline(
-        CAPTIONS[:1], num_inference_steps=2, guidance_scale=3.0, generator=generator, output_type=form
+        CAPTIONS[:1],
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        generator=generator,
+        output_type=form,
+        **decoder.defaults,
     )
     theirs = {"image": "images", "audio": "audios", "video": "frames"}[decoder.modality]
     (reference,) = getattr(output, theirs)
@@ -104,7 +125,7 @@ def test_class_names_become_class_labels(pipeline_folder: Callable[[str], Path])
         decoder.denoising_loss(torch.zeros(1, 1, 1000), [ours])
 
 
-@where_text_encoders_are
+@where_a_denoising_loss_is
 def test_denoising_loss_reaches_the_conditioning_alone(decoder: Decoder) -> None:
     frozen = {
         f"{name}.{key}": value.clone()
@@ -165,11 +186,18 @@ def test_flow_matching_target_is_the_velocity(pipeline_folder: Callable[[str], P
     assert torch.allclose(noisy - sigma * velocity, latents, atol=1e-5)
 
 
-@everywhere
+@pytest.mark.parametrize("decoder", [n for n in PIPELINES if n != "flux"], indirect=True)
 def test_guidance_changes_the_result(decoder: Decoder) -> None:
     plain, none, strong = (array(draw(decoder, (1,), guidance_scale=scale)[0]) for scale in (1.0, 0.0, 8.0))
     assert np.array_equal(plain, none)
     assert not np.array_equal(plain, strong)
+
+
+def test_flux_is_guided_by_an_input_of_its_denoiser(pipeline_folder: Callable[[str], Path]) -> None:
+    decoder = Decoder.from_pretrained(pipeline_folder("flux"))
+    sizes = {"height": 16, "width": 16}
+    weak, strong = (array(draw(decoder, (1,), guidance_scale=s, **sizes)[0]) for s in (1.0, 8.0))
+    assert not np.array_equal(weak, strong)
 
 
 @everywhere
@@ -208,7 +236,7 @@ def test_sizes_and_defaults_are_honoured(pipeline_folder: Callable[[str], Path])
 @everywhere
 def test_another_scheduler(decoder: Decoder) -> None:
     name = type(decoder.pipeline.scheduler).__name__
-    other = "FlowMatchHeunDiscreteScheduler" if name.startswith("Flow") else "DPMSolverMultistepScheduler"
+    other = "FlowMatchLCMScheduler" if name.startswith("Flow") else "DPMSolverMultistepScheduler"
     before = array(draw(decoder, (1,), num_inference_steps=3)[0])
     decoder.set_scheduler(other)
     steps: list[int] = []

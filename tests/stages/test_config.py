@@ -52,7 +52,7 @@ def test_lists_and_choices_are_read(tmp_path: Path) -> None:
         ("stps=3", "unknown key 'stps' (did you mean 'steps'?)"),
         ("steps=many", "steps: expected a whole number, got 'many'"),
         ("steps=true", "steps: expected a whole number, got True"),
-        ("steps=0", "steps must be at least 1, not 0"),
+        ("steps=0", "steps must be above 0, not 0"),
         ("warmup=1", "warmup is a share of the steps"),
         ("learning_rate=fast", "learning_rate: expected a number, got 'fast'"),
         ("learning_rates.lora=-1", "the learning rate 'lora' must be above 0"),

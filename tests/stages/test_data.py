@@ -9,51 +9,60 @@ import torch
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
 from anygpt.toyworld.source import ToyWorld
-from stages.data import BUCKET, batches, questions_of
+from stages.data import TURN, batches, questions_of
 
 
 def told(batch: list[Prompt]) -> list[tuple[int, ...]]:
     return sorted(tuple(prompt.ids) for prompt in batch)
 
 
-def drawn(model: AnyGPT, examples: ToyWorld, **settings: Any) -> list[list[tuple[int, ...]]]:
-    return [told(batch) for batch in batches(examples, model.processor, batch_size=3, **settings)]
+def drawn(
+    model: AnyGPT, examples: ToyWorld, batch_size: int = 3, **settings: Any
+) -> list[list[tuple[int, ...]]]:
+    """The rows of each step, all its batches together."""
+    steps = batches(examples, model.processor, batch_size=batch_size, **settings)
+    return [told([prompt for batch in step for prompt in batch]) for step in steps]
 
 
 def test_every_example_comes_once_before_any_comes_again(model: AnyGPT) -> None:
-    examples = ToyWorld(3 * 2 * BUCKET, starts={"plain": 1.0, "request_picture": 1.0})
+    examples = ToyWorld(3 * 2 * TURN, starts={"plain": 1.0, "request_picture": 1.0})
     wanted = Counter(tuple(model.processor(examples[i], training=True).ids) for i in range(len(examples)))
-    rows = drawn(model, examples, steps=4 * BUCKET)
-    assert [len(batch) for batch in rows] == [3] * 4 * BUCKET
-    for half in (rows[: 2 * BUCKET], rows[2 * BUCKET :]):
+    rows = drawn(model, examples, steps=4 * TURN)
+    assert [len(batch) for batch in rows] == [3] * 4 * TURN
+    for half in (rows[: 2 * TURN], rows[2 * TURN :]):
         assert Counter(row for batch in half for row in batch) == wanted
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_run_draws_on_as_if_it_had_not_been(model: AnyGPT, workers: int) -> None:
-    examples = ToyWorld(3 * 2 * BUCKET, starts={"request_sound": 1.0})
-    whole = drawn(model, examples, steps=11, seed=5)
-    for start in (0, 3, 4, 9):
-        assert drawn(model, examples, steps=11, start=start, seed=5, workers=workers) == whole[start:]
-    assert drawn(model, examples, steps=11, seed=6) != whole
+    examples = ToyWorld(3 * 2 * TURN, starts={"request_sound": 1.0})
+    whole = drawn(model, examples, steps=19, seed=5)
+    for start in (0, 3, 8, 17):
+        assert drawn(model, examples, steps=19, start=start, seed=5, workers=workers) == whole[start:]
+    assert drawn(model, examples, steps=19, seed=6) != whole
 
 
-def test_processes_share_the_examples(model: AnyGPT) -> None:
-    examples = ToyWorld(3 * 2 * BUCKET, starts={"request_film": 1.0})
-    first, second = (drawn(model, examples, steps=BUCKET, process=p, processes=2) for p in (0, 1))
-    together = Counter(row for batch in first + second for row in batch)
-    assert together == Counter(row for batch in drawn(model, examples, steps=2 * BUCKET) for row in batch)
+def test_a_step_has_the_same_examples_however_they_are_shared_out(model: AnyGPT) -> None:
+    examples = ToyWorld(8 * 2 * TURN, starts={"request_film": 1.0, "plain": 1.0})
+    steps = 3 * TURN  # the last eight for the second time
+    whole = drawn(model, examples, 8, steps=steps)
+    halves = [drawn(model, examples, 4, steps=steps, process=p, processes=2) for p in (0, 1)]
+    assert [sorted(one + other) for one, other in zip(*halves, strict=True)] == whole
+    assert drawn(model, examples, 4, steps=steps, accumulation=2) == whole
+    together = next(batches(examples, model.processor, batch_size=4, steps=1, accumulation=2))
+    assert [len(batch) for batch in together] == [4, 4]
+    assert max(len(p.ids) for p in together[0]) <= min(len(p.ids) for p in together[1])
 
 
 def test_what_comes_again_keeps_its_features_and_not_its_media(model: AnyGPT) -> None:
-    examples = ToyWorld(2 * BUCKET, starts={"given_imu": 1.0})
-    rows = batches(examples, model.processor, batch_size=2, steps=2 * BUCKET)
+    examples = ToyWorld(2 * TURN, starts={"given_imu": 1.0})
+    rows = batches(examples, model.processor, batch_size=2, steps=2 * TURN)
     first: dict[int, torch.Tensor | None] = {}
-    for _ in range(BUCKET):
-        for prompt in next(rows):
+    for _ in range(TURN):
+        for prompt in next(rows)[0]:
             model.encode(prompt.media)
             first[id(prompt)] = prompt.media[0].features
-    for batch in rows:
+    for [batch] in rows:
         for prompt in batch:
             assert prompt.media[0].features is first[id(prompt)]
             assert prompt.media[0].tensor.numel() == 0

@@ -67,10 +67,10 @@ def test_a_stopped_run_on_a_mixture_goes_on_to_the_same_end(checkpoint: Path, tm
     class Stopped(kind):  # type: ignore[valid-type, misc]
         """Asked to stop in its third step, in the middle of a bucket."""
 
-        def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
             if step == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().loss(model, batch, step)
+            return super().losses(model, batch, step)
 
     whole = train(stage_on(kind, checkpoint, tmp_path / "whole", **settings))
     with pytest.raises(Interrupted, match="stopped after step 3"):

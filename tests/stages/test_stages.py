@@ -1,20 +1,25 @@
 """The three stages: what each changes, learns and measures."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
+from PIL import Image
 from short_runs import STAGES, stage_on
 from torch import Tensor
 
 from anygpt.config import ConfigError
 from anygpt.messages import normalise
-from anygpt.model import AnyGPT
-from anygpt.processor import Prompt
+from anygpt.model import AnyGPT, SignalStates
+from anygpt.processor import Prompt, Target
+from decoders import Decoder
 from stages.encoding_alignment import EncodingAlignment
-from stages.losses import Captions, distance
+from stages.losses import Captions, denoising_losses, distance
 from stages.training import TrainingError, train
 
 CHANGES = {
@@ -43,8 +48,8 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path, tmp_path: Path) -> None:
-    # 32 dialogues are enough for every modality to occur
-    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=32)
+    # so many dialogues that every modality occurs
+    stage = stage_on(STAGES[name], checkpoint, tmp_path / "run", batch_size=8, steps=16)
     report = train(stage)
     before, after = weights(checkpoint), weights(tmp_path / "run")
     changed = {key for key in after if key not in before or not torch.equal(before[key], after[key])}
@@ -52,7 +57,7 @@ def test_a_stage_changes_its_parts_and_nothing_else(name: str, checkpoint: Path,
     assert changed == may and before.keys() == {key for key in after if not key.startswith("lora.")}
     assert report["trained"].keys() == set(stage.trains)
     assert report["before"].keys() == report["after"].keys() >= {"loss"}
-    assert report["steps"] == 2 and report["skipped"] == 0
+    assert report["steps"] == 16 and report["skipped"] == 0
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -92,6 +97,29 @@ def test_decoder_alignment_has_three_losses(model: AnyGPT, tmp_path: Path) -> No
     assert not any(key.endswith("denoising") for key in without)
 
 
+def test_stage_2_switches_from_captions_to_signal_tokens(checkpoint: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(checkpoint, start)
+    config = json.loads((start / "config.json").read_text())
+    for output in config["outputs"].values():
+        output["way"] = "captions"
+    (start / "config.json").write_text(json.dumps(config))
+    train(stage_on(STAGES["decoder-alignment"], start, tmp_path / "run"))
+    ways = [
+        output["way"]
+        for output in json.loads((tmp_path / "run" / "config.json").read_text())["outputs"].values()
+    ]
+    assert ways == ["signals"] * 3
+
+
+def test_a_decoder_without_a_denoising_loss_is_left_out_of_it(model: AnyGPT, tmp_path: Path) -> None:
+    model._decoders["image"] = Decoder.from_pretrained(tiny.save_pipeline("flux", tmp_path / "flux"))
+    target = Target("image", 0, "red circle", Image.new("RGB", (16, 16)))
+    states = SignalStates(torch.zeros(1, 3, 32), torch.zeros(1, 3, 32), [target])
+    conditioning = torch.zeros(1, *model.decoder("image").conditioning_shape)
+    assert denoising_losses(model, {"image": states}, {"image": conditioning}, 1) == {}
+
+
 def test_distances_are_zero_at_the_aim_and_as_documented() -> None:
     torch.manual_seed(0)
     wanted = torch.randn(3, 4, 8)
@@ -100,7 +128,7 @@ def test_distances_are_zero_at_the_aim_and_as_documented() -> None:
     assert torch.allclose(distance(moved, wanted, "norm"), torch.tensor(2.0))
     ratio = distance(moved, wanted, "squared")
     assert torch.allclose(ratio, distance(10 * moved, 10 * wanted, "squared"))
-    assert torch.allclose(ratio, 4.0 / wanted.square().sum(-1).mean())
+    assert torch.allclose(ratio, (4.0 / wanted.square().sum(-1).mean(1)).mean())
 
 
 def test_caption_embeddings_are_the_decoders_own_and_are_kept(model: AnyGPT) -> None:
@@ -117,10 +145,10 @@ def test_caption_embeddings_are_the_decoders_own_and_are_kept(model: AnyGPT) -> 
 class Careless(EncodingAlignment):
     """Changes the LLM on the way."""
 
-    def loss(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         with torch.no_grad():
             next(model.llm.parameters()).add_(1e-3)
-        return super().loss(model, batch, step)
+        return super().losses(model, batch, step)
 
 
 def test_a_frozen_part_that_changes_is_an_error(checkpoint: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from anygpt.familiarity import Cloud, Familiarity, views
+from anygpt.familiarity import Familiarity, views
 from anygpt.media import write
 from anygpt.model import AnyGPT
 from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
@@ -29,9 +29,9 @@ from anygpt.toyworld.scenes import MOTIONS, random_scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play, random_tone
 from encoders.media import Audio, Imu, Video, read_video
 
-EXAMPLES = 1600  # of each modality
-APART = 600  # of them, for the limit
-TURNED_AWAY = 0.002  # of each view: a medium is known if it is in both
+EXAMPLES = 3000  # of each modality
+APART = 1500  # of them, for the limit
+TURNED_AWAY = 0.003
 # Sounds and motion are told by their pooled features; clouds of their patches would cost more than they tell.
 VIEWS = {
     "image": ("pooled", "patches"),
@@ -47,22 +47,20 @@ MADE_AT_ONCE = 12
 
 def fit(model: AnyGPT, seed: int = 0) -> Familiarity:
     """The clouds of all the model's input modalities."""
-    clouds = {}
+    features: dict[str, dict[str, torch.Tensor]] = {}
     for number, modality in enumerate(model.config.inputs):
         rng = np.random.default_rng([13, seed, number])
         encoder = model.encoder(modality)
-        features: dict[str, list[torch.Tensor]] = {view: [] for view in VIEWS[modality]}
+        seen: dict[str, list[torch.Tensor]] = {view: [] for view in VIEWS[modality]}
         media = tqdm(_media(model, modality, rng), total=EXAMPLES, desc=modality, unit="medium")
         for medium in media:
             batch = encoder.preprocess(modality, medium)[None]
-            for view, rows in features.items():
+            for view, rows in seen.items():
                 with torch.no_grad():
                     rows.append(views(encoder)[view](modality, batch)[0])
         order = torch.from_numpy(rng.permutation(EXAMPLES))
-        for view, rows in features.items():
-            shuffled = torch.stack(rows)[order]
-            clouds[f"{modality}.{view}"] = Cloud.fit(shuffled[APART:], shuffled[:APART], TURNED_AWAY)
-    return Familiarity(clouds)
+        features[modality] = {view: torch.stack(rows)[order] for view, rows in seen.items()}
+    return Familiarity.fit(features, APART, TURNED_AWAY)
 
 
 def _media(model: AnyGPT, modality: str, rng: np.random.Generator) -> Iterator[Any]:

@@ -1,0 +1,173 @@
+"""What the frozen parts make of a stage's data, computed once: encoders' features of files, decoders' embeddings of captions.
+
+The stage's own settings say what: its model, its data, and in `precomputed` the folder. What is there already is not computed
+again, so a run that was stopped goes on; what another encoder, preprocessing or decoder made is never taken.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from anygpt.config import ConfigError
+from anygpt.data import open_source
+from anygpt.data.errors import BadItem
+from anygpt.data.media import open_medium
+from anygpt.model import AnyGPT
+from anygpt.precomputed import Store, caption_key, embedding_stores, feature_stores, file_key
+from anygpt.processor import Medium, Processor
+from encoders.media import MediaError
+from stages.assembly import open_model
+from stages.data import start_worker
+from stages.losses import Captions
+from stages.stage import Stage
+
+SHARD = 2048  # tensors in a file
+TOGETHER = 32  # media that are encoded at once
+
+Found = list[tuple[str, str, Tensor]]  # modality, key, what the encoder reads
+
+
+class _Rows(Dataset[bytes]):
+    """Of each row of the sources, pickled, the given media that have no features yet and can be read."""
+
+    def __init__(self, readers: list[Any], processor: Processor, stores: dict[str, Store]) -> None:
+        self.readers, self.processor, self.stores = readers, processor, stores
+        self.rows = [(number, row) for number, reader in enumerate(readers) for row in range(len(reader))]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> bytes:
+        number, row = self.rows[index]
+        found: Found = []
+        try:
+            conversation = self.readers[number].example(row)
+        except BadItem:  # training names it
+            return pickle.dumps(found)
+        for message in conversation:
+            for part in message["content"]:
+                modality = part["type"]
+                if message["role"] != "user" or "path" not in part or modality not in self.stores:
+                    continue
+                key = file_key(part["path"])
+                if key in self.stores[modality]:
+                    continue
+                try:
+                    medium = open_medium(modality, part["path"])
+                    found.append(
+                        (modality, key, self.processor.encoder(modality).preprocess(modality, medium))
+                    )
+                except (BadItem, MediaError):
+                    continue
+        return pickle.dumps(found)
+
+
+def encoder_features(stage: Stage[Any]) -> dict[str, int]:
+    """Encode every file that people's messages give in the stage's data; how many were new, by modality.
+
+    Raises:
+        ConfigError: no `precomputed` or no `data`, or a model that cannot be used.
+    """
+    model, folder, readers = _opened(stage)
+    stores = feature_stores(model, folder)
+    rows = _Rows(readers, model.processor, stores)
+    loader = DataLoader(
+        rows,
+        batch_size=None,
+        num_workers=stage.config.workers,
+        worker_init_fn=start_worker,
+        prefetch_factor=8 if stage.config.workers else None,
+    )
+    waiting: dict[str, dict[str, Medium]] = {modality: {} for modality in stores}
+    made: dict[str, dict[str, Tensor]] = {modality: {} for modality in stores}
+    counts = dict.fromkeys(stores, 0)
+
+    def encode(modality: str) -> None:
+        media, waiting[modality] = waiting[modality], {}
+        model.encode(list(media.values()))
+        made[modality] |= {key: m.features for key, m in media.items() if m.features is not None}
+
+    def write(modality: str) -> None:
+        if made[modality]:
+            stores[modality].write(made[modality])
+            counts[modality] += len(made[modality])
+            seen[modality] |= made[modality].keys()
+            made[modality] = {}
+
+    seen: dict[str, set[str]] = {modality: set() for modality in stores}
+    try:
+        for data in tqdm(loader, desc="encoder features", unit=" rows", delay=2):
+            for modality, key, tensor in pickle.loads(data):
+                if key not in seen[modality] and key not in made[modality]:
+                    waiting[modality][key] = Medium(modality, tensor)
+                if len(waiting[modality]) >= TOGETHER:
+                    encode(modality)
+                if len(made[modality]) >= SHARD:
+                    write(modality)
+    finally:  # also what was made until Ctrl-C
+        for modality in stores:
+            encode(modality)
+            write(modality)
+    return counts
+
+
+def caption_embeddings(stage: Stage[Any]) -> dict[str, int]:
+    """Embed every caption of the media that the assistant makes in the stage's data; how many were new, by modality.
+
+    Raises:
+        ConfigError: no `precomputed` or no `data`, or a model that cannot be used.
+    """
+    model, folder, readers = _opened(stage)
+    stores = embedding_stores(model, folder)
+    captions = Captions()
+    waiting: dict[str, dict[str, str]] = {modality: {} for modality in stores}
+    seen: dict[str, set[str]] = {modality: set() for modality in stores}
+
+    def write(modality: str) -> None:
+        names, waiting[modality] = waiting[modality], {}
+        if names:
+            made = captions(model, modality, list(names.values()))
+            stores[modality].write(dict(zip(names, made, strict=True)))
+            seen[modality] |= names.keys()
+
+    try:
+        for modality, caption in tqdm(
+            _captions(readers), desc="caption embeddings", unit=" captions", delay=2
+        ):
+            key = caption_key(caption)
+            if modality in stores and key not in stores[modality] and key not in seen[modality]:
+                waiting[modality][key] = caption
+                if len(waiting[modality]) >= SHARD:
+                    write(modality)
+    finally:
+        for modality in stores:
+            write(modality)
+    return {modality: len(keys) for modality, keys in seen.items()}
+
+
+def _captions(readers: list[Any]) -> Iterator[tuple[str, str]]:
+    for reader in readers:
+        for row in range(len(reader)):
+            try:
+                conversation = reader.example(row, outputs=False)
+            except BadItem:
+                continue
+            parts = [p for m in conversation if m["role"] == "assistant" for p in m["content"]]
+            yield from ((part["type"], part["caption"]) for part in parts if part.get("caption"))
+
+
+def _opened(stage: Stage[Any]) -> tuple[AnyGPT, Path, list[Any]]:
+    config = stage.config
+    if config.precomputed is None:
+        raise ConfigError("precomputed is not set: the folder for what is computed")
+    if config.data is None:
+        raise ConfigError("data is not set: the toy world's media are no files")
+    readers = [open_source(source, stage.task) for source in config.data]
+    return open_model(config.model, config.parts), Path(config.precomputed), readers

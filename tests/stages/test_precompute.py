@@ -1,0 +1,135 @@
+"""Features and embeddings computed once: the same training, noticed when stale, and a run that goes on."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from data_files import publish
+from PIL import Image
+from short_runs import STAGES, stage_on
+
+from anygpt.config import ConfigError
+from anygpt.model import AnyGPT
+from anygpt.precomputed import EMBEDDINGS, FEATURES, embedding_stores, feature_stores, file_key
+from stages import encoding_alignment, precompute
+from stages.stage import Stage
+from stages.training import train
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, Any]:
+    published = publish(tmp_path)
+    data = tuple(published[name].source for name in ("nextgpt t2x", "nextgpt present", "llava"))
+    return {"data": data, "precomputed": str(tmp_path / "kept"), "steps": 8, "max_skipped": 0.0}
+
+
+def stage(name: str, checkpoint: Path, folder: Path, **settings: Any) -> Stage[Any]:
+    return stage_on(STAGES[name], checkpoint, folder, **settings)
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_on_features_computed_before_is_the_same(
+    workers: int, checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["workers"] = workers
+    made = precompute.encoder_features(stage("encoding-alignment", checkpoint, tmp_path, **settings))
+    assert made == {"image": 2, "audio": 0, "video": 1, "depth": 0, "thermal": 0, "imu": 0}
+    train(stage("encoding-alignment", checkpoint, tmp_path / "fly", **settings | {"precomputed": None}))
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a file was opened, or encoded")
+
+    monkeypatch.setattr("anygpt.data.media.open_medium", refuse)
+    for encoding in ("pooled", "features"):
+        monkeypatch.setattr(f"encoders.imagebind.ImageBindEncoder.{encoding}", refuse)
+    train(stage("encoding-alignment", checkpoint, tmp_path / "kept-run", **settings))
+    assert losses(tmp_path / "kept-run") == pytest.approx(losses(tmp_path / "fly"), abs=2e-5)
+
+
+def test_a_second_run_computes_what_is_new_or_changed(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    one = stage("encoding-alignment", checkpoint, tmp_path, **settings)
+    assert sum(precompute.encoder_features(one).values()) == 3
+    assert sum(precompute.encoder_features(one).values()) == 0
+    picture = tmp_path / "media" / "9.jpg"
+    before = file_key(picture)
+    Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(picture)
+    os.utime(picture, ns=(1, 1))
+    assert precompute.encoder_features(one)["image"] == 1
+    model = AnyGPT.from_pretrained(checkpoint)
+    store = feature_stores(model, Path(settings["precomputed"]))["image"]
+    old, new = store.get(before), store.get(file_key(picture))
+    assert old is not None and new is not None and not torch.equal(old, new)
+    assert len(store) == 3 and len(list(store.folder.glob("*.safetensors"))) == 2
+
+
+def test_what_another_encoder_made_is_not_taken(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    precompute.encoder_features(stage("encoding-alignment", checkpoint, tmp_path, **settings))
+    model = AnyGPT.from_pretrained(checkpoint)
+    folder = Path(settings["precomputed"])
+    assert len(feature_stores(model, folder)["image"]) == 2
+    with torch.no_grad():
+        next(model.encoder("image").parameters()).add_(1e-3)
+    assert len(feature_stores(model, folder)["image"]) == 0
+    with pytest.raises(ConfigError, match="holds no caption-embeddings of this model's own parts"):
+        train(stage("decoder-alignment", checkpoint, tmp_path / "run", **settings))
+
+
+def test_captions_are_embedded_once(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings["denoising_weight"] = 0.0
+    made = precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert made["image"] == 1 and made["audio"] >= 2
+    model = AnyGPT.from_pretrained(checkpoint)
+    stores = embedding_stores(model, Path(settings["precomputed"]))
+    assert {modality: len(store) for modality, store in stores.items()} == made
+    train(stage("decoder-alignment", checkpoint, tmp_path / "fly", **settings | {"precomputed": None}))
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a caption was embedded again")
+
+    monkeypatch.setattr("decoders.diffusion.Decoder.encode_text", refuse)
+    train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
+    assert losses(tmp_path / "kept-run") == losses(tmp_path / "fly")
+
+
+def test_by_command(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from anygpt.cli import main
+
+    values = {
+        key: v
+        for key, v in vars(stage("encoding-alignment", checkpoint, tmp_path, **settings).config).items()
+        if v is not None
+    }
+    values["data"] = [
+        {key: v for key, v in vars(source).items() if v is not None} for source in values["data"]
+    ]
+    path = tmp_path / "stage.yaml"
+    path.write_text(yaml.safe_dump(values))
+    for new in ("image 2", "image 0"):
+        assert main(["precompute", FEATURES, "encoding-alignment", "--config", str(path)]) == 0
+        assert f"new ones: {new}" in capsys.readouterr().out
+    assert main(["precompute", "features", "encoding-alignment", "--config", str(path)]) == 2
+    assert "invalid choice: 'features'" in capsys.readouterr().err
+    assert main(["precompute", FEATURES, "encoding", "--config", str(path)]) == 2
+    assert "did you mean 'encoding-alignment'" in capsys.readouterr().err
+    assert (
+        encoding_alignment.main(["--config", str(path), "--precompute", EMBEDDINGS, "--set", "data=null"])
+        == 2
+    )
+    assert "data is not set" in capsys.readouterr().err
