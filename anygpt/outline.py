@@ -19,6 +19,7 @@ from torch import nn
 
 from anygpt.checkpoint import ASSETS, find_part
 from anygpt.config import AnyGPTConfig, ConfigError
+from anygpt.frozen import load_llm
 from anygpt.model import AnyGPT
 
 if TYPE_CHECKING:
@@ -136,11 +137,7 @@ def _tokenizer(length: int | None = None) -> Any:
 
 
 def _llm_in(folder: Path) -> tuple[nn.Module, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    with torch.device("meta"):
-        llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-    return llm, AutoTokenizer.from_pretrained(folder)
+    return load_llm(str(folder), torch.float32, outline=True)
 
 
 def _encoder_in(folder: Path) -> nn.Module:
