@@ -206,7 +206,7 @@ def _conditioning(model: AnyGPT, modality: str, wanted: Sequence[Run | Caption])
     """What the decoder gets for N media of a modality, (N, tokens, dim): all of them go one way."""
     captions = [item.text for item in wanted if isinstance(item, Caption)]
     if captions:
-        return model.encode_captions(modality, captions)
+        return model.decoder(modality).encode_text(captions)
     runs = [item for item in wanted if isinstance(item, Run)]
     return model.project(
         modality, torch.stack([run.hidden for run in runs]), torch.stack([run.embeddings for run in runs])

@@ -374,11 +374,6 @@ class AnyGPT(nn.Module):
         """A run's states and input embeddings, both (N, T, hidden) → conditioning (N, tokens, dim)."""
         return self.projections[modality](hidden, embeddings)
 
-    @torch.no_grad()
-    def encode_captions(self, modality: str, captions: list[str]) -> Tensor:
-        """N captions → conditioning (N, tokens, dim), as the decoder's own text encoder makes it."""
-        return self.decoder(modality).encode_text(captions)
-
     # ── decode ────────────────────────────────────────────────────────────────────────────────────
 
     def decoder(self, modality: str) -> Decoder:

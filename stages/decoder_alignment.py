@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -20,15 +19,15 @@ from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
-from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
 from stages.command import run
-from stages.losses import Captions, SignalConfig, denoising_losses, signal_items, signal_losses
+from stages.losses import SignalConfig, denoising_losses, signal_losses
 from stages.measures import answers, share
-from stages.stage import Stage, decoders
+from stages.signal_stage import SignalStage
+from stages.stage import decoders
 
 DRAWN = 0.5  # share of the examples with their media, for the denoising loss
 SEEDS: dict[Split, int] = {"training": 201, "validation": 202, "measured": 203}
@@ -57,7 +56,7 @@ class DecoderAlignmentConfig(SignalConfig):
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-class DecoderAlignment(Stage[DecoderAlignmentConfig]):
+class DecoderAlignment(SignalStage[DecoderAlignmentConfig]):
     """Train signal tokens and output projections on requests in text alone."""
 
     name = "decoder-alignment"
@@ -67,7 +66,6 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
 
     def __init__(self, config: DecoderAlignmentConfig) -> None:
         super().__init__(config)
-        self.captions = Captions()
         self.outputs = config.denoising_weight > 0
 
     def toy_world(self, split: Split) -> Dataset[Conversation]:
@@ -79,16 +77,6 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
             self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts, draw_outputs=draw
         )
 
-    def use_precomputed(self, model: AnyGPT) -> None:
-        """As any stage's, and captions' embeddings."""
-        if self.config.precomputed is not None:
-            folder = Path(self.config.precomputed)
-            self.features, self.captions.stores = (
-                feature_stores(model, folder),
-                embedding_stores(model, folder),
-            )
-            self._check_precomputed(self.captions.stores, EMBEDDINGS)
-
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
         model.use_signals()  # what was made through captions so far learns the other way here
         return super().prepare(model)
@@ -98,7 +86,7 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
 
     @property
     def weights(self) -> dict[str, float]:
-        return self.config.weights | {"denoising": self.config.denoising_weight}
+        return super().weights | {"denoising": self.config.denoising_weight}
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token, and for each modality the distance to the captions' embeddings and, in some steps, denoising."""
@@ -110,7 +98,7 @@ class DecoderAlignment(Stage[DecoderAlignmentConfig]):
         return losses
 
     def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
-        items = super().items(batch, step) + signal_items(batch, self.config, near_captions)
+        items = super().items(batch, step)
         if self._denoises(step):
             drawn = Counter(t.modality for prompt in batch for t in prompt.targets if t.medium is not None)
             for modality, number in drawn.items():

@@ -7,10 +7,8 @@ projections of the stages before.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -19,15 +17,15 @@ from anygpt.config import ConfigError
 from anygpt.data.mixture import Split
 from anygpt.messages import Conversation
 from anygpt.model import AnyGPT
-from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.source import ToyWorld
 from stages.command import run
-from stages.losses import Captions, SignalConfig, signal_items, signal_losses
+from stages.losses import SignalConfig, signal_losses
 from stages.measures import answers, share
-from stages.stage import Stage, decoders, encoders
+from stages.signal_stage import SignalStage
+from stages.stage import decoders, encoders
 
 SEEDS: dict[Split, int] = {"training": 301, "validation": 302, "measured": 303}
 LLAMA_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -60,17 +58,13 @@ class ModalitySwitchingConfig(SignalConfig):
             raise ConfigError(f"lora_dropout must be at least 0, not {self.lora_dropout}")
 
 
-class ModalitySwitching(Stage[ModalitySwitchingConfig]):
+class ModalitySwitching(SignalStage[ModalitySwitchingConfig]):
     """Train LoRA, adapters, signal tokens and projections on dialogues that mix media."""
 
     name = "modality-switching"
     settings = ModalitySwitchingConfig
     trains = ("adapters", "signals", "signal_head", "projections", "lora")
     task = "both"
-
-    def __init__(self, config: ModalitySwitchingConfig) -> None:
-        super().__init__(config)
-        self.captions = Captions()
 
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:
         config = self.config
@@ -84,29 +78,12 @@ class ModalitySwitching(Stage[ModalitySwitchingConfig]):
             self.size(split), SEEDS[split] + 1000 * config.seed, starts=STARTS, turns=config.turns
         )
 
-    def use_precomputed(self, model: AnyGPT) -> None:
-        """As any stage's, and captions' embeddings."""
-        if self.config.precomputed is not None:
-            folder = Path(self.config.precomputed)
-            self.features, self.captions.stores = (
-                feature_stores(model, folder),
-                embedding_stores(model, folder),
-            )
-            self._check_precomputed(self.captions.stores, EMBEDDINGS)
-
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model) | decoders(model)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return self.config.weights
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token in all of the dialogue's answers, and the distance to the captions' embeddings."""
         return signal_losses(model, model(batch), self.captions, self.config, near_captions)[0]
-
-    def items(self, batch: Sequence[Prompt], step: int) -> Counter[str]:
-        return super().items(batch, step) + signal_items(batch, self.config, near_captions)
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""

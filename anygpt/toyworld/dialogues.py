@@ -205,7 +205,7 @@ ITS_MEDIA = {
     "video": ("film it", "make a video of it", "animate it", "make a film of it", "show a film of it", "make a clip of it", "show it as a film", "create an animation",
               "turn it into a video"),
 }  # fmt: skip
-MEDIA_NOUNS = {
+LISTED_MEDIA = {
     "image": ("a picture", "an image", "a drawing", "a painting"),
     "audio": ("the sound", "a sound", "audio", "an audio clip"),
     "video": ("a video", "a film", "a clip", "an animation", "a movie"),
@@ -242,7 +242,7 @@ def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
         text = _all_of(rng, [command, *(pick(rng, ITS_MEDIA[kind]) for kind in kinds[1:])])
         text = start + text + pick(rng, ("", "", "", " as well", " also", ", all of it"))
     else:
-        media = _all_of(rng, [pick(rng, MEDIA_NOUNS[kind]) for kind in kinds], commands=False)
+        media = _all_of(rng, [pick(rng, LISTED_MEDIA[kind]) for kind in kinds], commands=False)
         if len(kinds) == 2 and rng.random() < 0.15:
             media = f"both {media}"
         command = pick(rng, LISTED_ASKS)

@@ -337,7 +337,7 @@ def test_decoders_are_of_the_model_s_number_format(folder: Path, scripted: AnyGP
     model = AnyGPT.from_pretrained(folder, dtype=torch.bfloat16)
     for modality in ALL:
         media = [
-            one.decode(modality, one.encode_captions(modality, ["a red circle"]), [1])[0]
+            one.decode(modality, one.decoder(modality).encode_text(["a red circle"]), [1])[0]
             for one in (model, scripted)
         ]
         half, full = (

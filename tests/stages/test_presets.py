@@ -216,7 +216,7 @@ def test_a_preset_s_kinds_of_parts_make_media_both_ways(name: str, tmp_path: Pat
         assert type(model.decoder(modality).pipeline) is kind
         states = model.signal_embeddings(modality)[None]
         for conditioning in (
-            model.encode_captions(modality, ["red circle"]),
+            model.decoder(modality).encode_text(["red circle"]),
             model.project(modality, states, states),
         ):
             [medium] = model.decode(modality, conditioning, [1], **SIZES[modality])
