@@ -74,6 +74,13 @@ RELATION_ASKS = (
     "how is {one} placed beside {other}?", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
     "does {one} lie to the left, to the right, above or below {other}?", "seen from {other}, where is {one}?",
 )  # fmt: skip
+# What one might ask of a medium that does not carry it.
+UNTOLD = {
+    "audio": ("colour", "place", "background"),
+    "depth": ("colour", "background"),
+    "thermal": ("background",),
+    "imu": ("shape", "colour", "size", "place"),
+}
 ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in questions
 
 # What the model chooses where a request leaves it open, half of the time; else anything.
@@ -107,7 +114,8 @@ POLITE_START = (
 )
 POLITE_END = (
     *("",) * 8,
-    *(" please", ", please", " for me", " now", ", thanks", " if you can", ", just that", " only", ", that is all", " right away", ", no more than that", ", and do not add a thing"),
+    *(" please", ", please", " for me", " now", ", thanks", " if you can", ", just that", " only", ", that is all", " right away", ", no more than that", ", and do not add a thing", ", without anything else",
+      " with nothing besides", ", nothing more", " and leave it at that", " and no other thing"),
 )  # fmt: skip
 
 PICTURE_ASKS = (
@@ -371,7 +379,7 @@ class Talk:
         self.say(text, answer(parts), media)
         self.kind = parts[-1]["type"]
 
-    def new_scene(self, moving: bool = False, two_things: float = 0.2) -> Scene:
+    def new_scene(self, moving: bool = False, two_things: float = 0.0) -> Scene:
         return random_scene(
             self.rng, two_things=0 if moving else two_things, moving=moving, accept=self.accept
         )
@@ -379,7 +387,7 @@ class Talk:
     # -------------------------------------------------------------------------------------------- requests
 
     def request_picture(self) -> None:
-        scene = self.new_scene()
+        scene = self.new_scene(two_things=0.45)
         said = chosen(self.rng, ("shape", "colour", "size", "place", "background"))
         scene = with_defaults(self.rng, scene, said, self.accept)
         self.give(
@@ -439,7 +447,7 @@ class Talk:
         rng = self.rng
         kinds = list(rng.permutation(OUTPUTS)[: 2 if rng.random() < 0.6 else 3])
         moving = "video" in kinds or rng.random() < 0.2
-        scene = self.new_scene(moving=moving, two_things=0)
+        scene = self.new_scene(moving=moving)
         said = chosen(rng, ("shape", "colour", "size", "place", "background")) | {"shape"}
         if moving and (rng.random() < 0.7 or "video" not in kinds):
             said |= {"motion"}
@@ -456,7 +464,7 @@ class Talk:
         texts, parts = [], []
         for kind in kinds:
             asks = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kind]
-            scene = self.new_scene(moving=kind != "image", two_things=0)
+            scene = self.new_scene(moving=kind != "image")
             said = chosen(rng, ("shape", "colour", "size")) | {"shape", "size", "motion"}
             scene = with_defaults(rng, scene, said, self.accept)
             command = pick(rng, tuple(x for x in asks if "?" not in x))
@@ -473,7 +481,7 @@ class Talk:
 
     def caption_image(self) -> None:
         """A picture without a question, and its caption."""
-        part = image_part(self.new_scene(two_things=0))
+        part = image_part(self.new_scene())
         caption = {"type": "text", "text": part.pop("caption")}
         self.messages += [{"role": "user", "content": [part]}, {"role": "assistant", "content": [caption]}]
 
@@ -502,7 +510,7 @@ class Talk:
               "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear"),
              f"I hear {describe_sound(tone)}."),
             ("shape", ("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
-              "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape"),
+              "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape", "what shape belongs to this sound?", "what shape goes with it?", "what shape has this sound?"),
              f"It is {article(tone.shape)}."),
             ("pitch", (f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
               "how high is it?", "high or low?"),
@@ -524,7 +532,7 @@ class Talk:
 
     def given_depth(self) -> None:
         rng = self.rng
-        scene = self.new_scene(two_things=0)
+        scene = self.new_scene()
         thing = scene.things[0]
         media: list[Part] = [{"type": "depth", "scene": scene}]
         metres = f"{DISTANCES[thing.size]:g} metre{'s' if thing.size == 'small' else ''}"
@@ -546,7 +554,7 @@ class Talk:
 
     def given_thermal(self) -> None:
         rng = self.rng
-        scene = self.new_scene(two_things=0)
+        scene = self.new_scene()
         thing = scene.things[0]
         media: list[Part] = [{"type": "thermal", "scene": scene}]
         degrees, where = f"{TEMPERATURES[thing.colour]:g} degrees", place_phrase(thing.place)
@@ -583,6 +591,9 @@ class Talk:
             media,
         )
         self.scene = None
+
+    def ask_about_focus(self) -> None:
+        self.ask_about_scene(None, self.kind)
 
     def ask_about_scene(self, media: list[Part] | None, kind: str) -> None:
         """A question about the scene in focus, with its medium or after it."""
@@ -654,7 +665,7 @@ class Talk:
         how = relation(first, second)
         asked = how if rng.random() < 0.5 else pick(rng, ("left of", "right of", "above", "below"))
         one, other = f"the {first.shape}", f"the {second.shape}"
-        if rng.random() < 0.4:
+        if rng.random() < 0.6:
             one, other = f"the {first.colour} {first.shape}", f"the {second.colour} {second.shape}"
         verdict = "Yes" if asked == how else "No"
         asks = (
@@ -680,9 +691,7 @@ class Talk:
         rng = self.rng
         given = pick(rng, ("image", "audio", "video", "depth", "thermal", "imu"))
         wanted = pick(rng, OUTPUTS)
-        scene = self.new_scene(
-            moving=given in ("video", "imu") or (given == "audio" and wanted == "video"), two_things=0
-        )
+        scene = self.new_scene(moving=given in ("video", "imu") or (given == "audio" and wanted == "video"))
         thing = scene.things[0]
         carried = {
             "image": {"shape", "colour", "size", "place", "background"},
@@ -844,6 +853,26 @@ class Talk:
         topic = pick(self.rng, ("all", *questions.NOUNS))
         self.say(questions.framed(self.rng, topic, pick(self.rng, ITS), kind), smalltalk.NOTHING)
 
+    def untold(self) -> None:
+        """A question about what the given medium does not carry."""
+        rng = self.rng
+        kind = pick(rng, tuple(UNTOLD))
+        scene = self.new_scene(moving=kind == "imu")
+        medium: Part = (
+            {"type": "audio", "tone": random_tone(rng)}
+            if kind == "audio"
+            else {"type": "imu", "motion": scene.things[0].motion}
+            if kind == "imu"
+            else {"type": kind, "scene": scene}
+        )
+        topic, noun = pick(rng, UNTOLD[kind]), questions.MEDIA_NOUNS[kind][0]
+        self.say(
+            questions.framed(rng, topic, pick(rng, ITS), kind),
+            smalltalk.UNTOLD.format(x=article(noun)),
+            [medium],
+        )
+        self.scene = None
+
     def knowledge(self) -> None:
         text, reply = smalltalk.knowledge(self.rng)
         self.say(text, reply)
@@ -852,7 +881,7 @@ class Talk:
 # How conversations begin, with weights. Other mixtures may also name `caption_image`,
 # `ask_several` and `lesson`.
 STARTS: dict[str, float] = {
-    "request_picture": 5,
+    "request_picture": 8,
     "request_film": 4,
     "request_sound": 2.5,
     "request_thing_sound": 2.5,
@@ -868,6 +897,7 @@ STARTS: dict[str, float] = {
     "outside": 3,
     "knowledge": 1.6,
     "nothing_shown": 0.8,
+    "untold": 1.2,
 }
 
 
@@ -883,18 +913,13 @@ def conversation(
     names, weights = list(starts), np.array(list(starts.values()))
     while len(talk.messages) < 2 * turns:
         single = talk.scene is not None and len(talk.scene.things) == 1
-        if talk.messages and talk.scene is not None and rng.random() < 0.75:
-            actions = ["ask"] if talk.kind != "audio" else []
-            actions += ["edit", "edit", "other"] if single else []
-            match pick(rng, actions or ["new"]):
-                case "ask":
-                    talk.ask_about_scene(None, talk.kind)
-                    continue
-                case "edit":
-                    talk.edit()
-                    continue
-                case "other":
-                    talk.other_medium()
-                    continue
+        if talk.messages and talk.scene is not None and rng.random() < 0.85:
+            actions = [talk.ask_about_focus] if talk.kind != "audio" else []
+            if single:
+                actions += [talk.edit, talk.edit, talk.other_medium, talk.other_medium]
+            # What is said in between changes nothing: "it" is still the thing.
+            actions.append(talk.plain if rng.random() < 0.5 else talk.outside)
+            actions[rng.integers(len(actions))]()
+            continue
         getattr(talk, names[rng.choice(len(names), p=weights / weights.sum())])()
     return talk.messages

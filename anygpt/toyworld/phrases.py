@@ -11,7 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES, Scene, Thing, relation
+from anygpt.toyworld.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    MOTIONS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    Scene,
+    Thing,
+    relation,
+)
 from anygpt.toyworld.sounds import Tone
 
 SHAPE_WORDS: dict[str, tuple[str, ...]] = {
@@ -202,18 +212,26 @@ def caption_thing(thing: Thing) -> str:
 
 
 def near_captions(caption: str) -> list[str]:
-    """Canonical captions that differ from a picture's or a film's in one attribute, where it says that attribute once."""
+    """Canonical captions that differ from a picture's or a film's in a word or two: in one attribute, or with those of two things swapped."""
     if "background" not in caption:
         return []
-    near = []
     motions = tuple(motion_phrase(motion) for motion in MOTIONS)
-    for phrases in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES), motions):
-        found = re.findall(rf"\b(?:{'|'.join(phrases)})\b", caption)
-        if len(found) == 1:
-            first = phrases.index(found[0])
-            for step in range(1, min(len(phrases), 3)):
-                other = phrases[(first + step) % len(phrases)]
-                near.append(re.sub(rf"\b{found[0]}\b", other, caption))
+    places = tuple(
+        sorted(map(place_phrase, PLACES), key=len, reverse=True)
+    )  # "at the top left" before "at the top"
+    near = []
+    for values in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES), motions):
+        found = list(re.finditer(rf"\b(?:{'|'.join(values)})\b", caption))
+        steps = range(1, min(len(values), 3 if len(found) == 1 else 2))
+        for match in found if values != tuple(SIZES) or len(found) == 1 else ():  # two things are small
+            for step in steps:
+                other = values[(values.index(match[0]) + step) % len(values)]
+                near.append(caption[: match.start()] + other + caption[match.end() :])
+    for values in (SHAPES, tuple(COLOURS), places):
+        found = list(re.finditer(rf"\b(?:{'|'.join(values)})\b", caption))
+        if len(found) == 2:
+            (a, b), (c, d) = (match.span() for match in found)
+            near.append(caption[:a] + caption[c:d] + caption[b:c] + caption[a:b] + caption[d:])
     return near
 
 

@@ -25,6 +25,7 @@ UNABLE = (
 )
 UNKNOWN = "Sorry, I don't know that: I only know simple shapes, such as stars, circles and hearts, in eight colours."
 NOTHING = "I have nothing to look at or to listen to yet: give me a picture, a sound or a film first."
+UNTOLD = "I can't tell that from {x}."
 UNCLEAR = "Sorry, I did not understand that. Ask me to draw, play or film a simple shape."
 
 TALK: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -105,6 +106,9 @@ KINDS_OF_THING = {
             f"thing moving {way}",
             f"{way} moving thing",
             f"thing on its way {way}",
+            f"{way}-going thing",
+            f"{way}-bound thing",
+            f"{way}-sliding thing",
         )
         for way in ("left", "right", "up", "down")
     },
@@ -116,7 +120,8 @@ CONTOUR_QUESTIONS = (
     "does the sound of a thing {x} rise or fall?", "describe the sound of {x}",
     "what does {a} sound like?", "how does {a} sound?", "what is the sound of {a}?", "the sound of {a}: what does it do?", "what contour has {a}?",
     "in which way does the sound of {a} go on?", "tell me what the sound of {a} is like", "does {a} have a steady sound?", "what do i hear from {a}?",
-    "say what the sound of {a} does", "i have {a}. what is its sound?",
+    "say what the sound of {a} does", "i have {a}. what is its sound?", "in what way does the sound of {a} vary?", "does the sound of {a} go up or down?", "what becomes of the sound of {a}?",
+    "does the sound of {a} swell or fall, or stay as it is?", "which change is there in the sound of {a}?",
 )  # fmt: skip
 
 

@@ -478,3 +478,24 @@ def test_near_captions_tell_another_thing_that_differs_in_one_attribute() -> Non
                 assert len(captions & set(near)) == (1 if name == "size" else 2), name
             assert set(near) <= set().union(*others.values())
     assert near_captions(caption_sound(random_tone(rng))) == []
+
+
+def test_near_captions_of_two_things_change_one_of_them_or_swap_the_two() -> None:
+    caption = "a small red star at the top above a small blue ring at the bottom on a black background"
+    near = near_captions(caption)
+    assert len(set(near)) == len(near) and caption not in near
+    assert {
+        "a small red ring at the top above a small blue star at the bottom on a black background",
+        "a small blue star at the top above a small red ring at the bottom on a black background",
+        "a small red star at the bottom above a small blue ring at the top on a black background",
+    } <= set(near)
+    changed = [sum(a != b for a, b in zip(caption.split(), other.split(), strict=True)) for other in near]
+    assert sorted(changed) == [1] * 6 + [2] * 3
+
+
+def test_what_a_medium_does_not_carry_is_not_told() -> None:
+    for seed in range(40):
+        question, answer = conversation(np.random.default_rng(seed), starts={"untold": 1.0})
+        (medium,) = (part["type"] for part in question["content"] if part["type"] != "text")
+        assert medium in ("audio", "depth", "thermal", "imu")
+        assert answer["content"][0]["text"].startswith("I can't tell that from a")
