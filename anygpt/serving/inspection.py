@@ -1,0 +1,113 @@
+"""What a medium's file says of itself and what it holds, found out before anything is decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import warnings
+from pathlib import Path
+
+from anygpt.serving.limits import Limits
+from encoders import file_kinds as kinds
+from encoders.media import MediaError
+
+STREAMED = 0xFFFFFFFF  # the length that a WAV has which was written before its length was known
+
+
+def inspect(modality: str, path: Path, limits: Limits) -> int:
+    """Check a medium's lengths; the pixels that it has, all frames of a film together.
+
+    Raises:
+        MediaError: longer than it may be, or other than it says. Other damage is found when it is read.
+    """
+    if modality == "audio":
+        _inspect_sound(path, limits.audio_seconds)
+        return 0
+    if modality == "video":
+        return _inspect_film(path, limits)
+    if modality == "imu" or kinds.kind_of_file(path) == kinds.NUMPY:
+        return 0  # as large as its bytes
+    return _pixels(path)
+
+
+def _pixels(path: Path) -> int:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `Limits.pixels` is what counts
+        try:
+            with Image.open(path) as image:
+                return image.width * image.height
+        except Image.DecompressionBombError:
+            raise MediaError("the picture has more pixels than anyone needs", "wrong size") from None
+        except Exception:  # no picture: the reader says what it is
+            return 0
+
+
+def _inspect_sound(path: Path, most: float) -> None:
+    import soundfile
+
+    claimed = _wav_seconds(path) if kinds.kind_of_file(path) == kinds.WAV else 0.0
+    with contextlib.suppress(soundfile.LibsndfileError):  # the reader says what is wrong
+        claimed = max(claimed, soundfile.info(path).duration)
+    if claimed > most:
+        raise MediaError(
+            f"the sound lasts {claimed:.0f} s by its header; {most:g} s is the most", "wrong size"
+        )
+
+
+def _wav_seconds(path: Path) -> float:
+    """What a WAV's header says of its length; libsndfile believes it only as far as the file reaches."""
+    with path.open("rb") as file:
+        file.seek(12)
+        rate = 0
+        while len(head := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", head)
+            if name == b"data":
+                return size / rate if rate and size != STREAMED else 0.0
+            body = file.read(min(size, 16))
+            if name == b"fmt " and len(body) == 16:
+                rate = struct.unpack("<I", body[8:12])[0]
+            file.seek(size - len(body) + size % 2, 1)
+    return 0.0
+
+
+def _inspect_film(path: Path, limits: Limits) -> int:
+    """Count a film's frames and their time, packet by packet, and compare with what the container says."""
+    import av
+
+    frames, end = 0, 0.0
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                return 0
+            stream = container.streams.video[0]
+            for packet in container.demux(stream):
+                if not packet.size:
+                    continue
+                frames += 1
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if end > limits.video_seconds:
+                    raise MediaError(
+                        f"the film is longer than {limits.video_seconds:g} s, the most", "wrong size"
+                    )
+            rate = float(stream.average_rate or stream.guessed_rate or 0)
+            lengths = [container.duration / av.time_base if container.duration else None]
+            if stream.duration and stream.time_base:
+                lengths.append(float(stream.duration * stream.time_base))
+            size = stream.codec_context.width * stream.codec_context.height
+    except av.FFmpegError:
+        return 0  # the reader says what is wrong
+    held = max(end, frames / rate if rate else 0.0)
+    for claimed in lengths:
+        if claimed is None:
+            continue
+        if claimed > limits.video_seconds:
+            raise MediaError(
+                f"the film lasts {claimed:.0f} s by its header; {limits.video_seconds:g} s is the most",
+                "wrong size",
+            )
+        if not container.streams.audio and abs(claimed - held) > 1 + 0.1 * held:
+            raise MediaError(f"the film says that it lasts {claimed:.1f} s, and holds {held:.1f} s")
+    return frames * size
