@@ -174,7 +174,7 @@ def create(
             picture = await asyncio.to_thread(
                 as_picture, reply.images[0], body.output_format, body.output_compression, service.folder
             )
-            entry: dict[str, str | None] = {"b64_json": None, "url": None, "revised_prompt": None}
+            entry: dict[str, str | None] = {"b64_json": None, "url": None, "revised_prompt": reply.text or None}
             if body.response_format == "url":
                 entry["url"] = data_url(f"image/{body.output_format}", picture)
             else:
