@@ -174,7 +174,11 @@ def create(
             picture = await asyncio.to_thread(
                 as_picture, reply.images[0], body.output_format, body.output_compression, service.folder
             )
-            entry: dict[str, str | None] = {"b64_json": None, "url": None, "revised_prompt": reply.text or None}
+            entry: dict[str, str | None] = {
+                "b64_json": None,
+                "url": None,
+                "revised_prompt": reply.text or None,
+            }
             if body.response_format == "url":
                 entry["url"] = data_url(f"image/{body.output_format}", picture)
             else:
@@ -213,9 +217,8 @@ def create(
             f"{body.seconds:g}" if body.seconds else "",
             body.size or "",
             service.folder / f"{uuid4().hex}.mp4",
-            answers,
         )
-        films.add(film)
+        films.add(film, answers)
         return film.told()
 
     @app.get("/v1/videos")

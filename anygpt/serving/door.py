@@ -67,7 +67,7 @@ class Door:
         headers = Headers(scope=scope)
         if self.key is not None and (scope["path"] + "/").startswith("/v1/"):
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.strip().encode(), self.key.encode())
+            right = hmac.compare_digest(given.strip(" ").encode("latin-1"), self.key.encode())
             if scheme.lower() != "bearer" or not right:
                 raise ApiError(
                     401,

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from anygpt.generation import Done, Event, Reply, TextDelta, known
 from anygpt.messages import Conversation, normalise
 from anygpt.options import Options
@@ -196,6 +198,7 @@ class Service:
                 self.engine.submit(jobs)
         return Answers(jobs, reading.slots, news)
 
+    @torch.no_grad()
     def _read(self, messages: Conversation) -> Reading:
         """In the reader's thread: the prompt, its media encoded."""
         prompt, refused = known(self.model, self.model.processor(messages))

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from anygpt.generation import MediaProgress
 from anygpt.media import write
-from anygpt.serving.errors import ApiError, Gone, as_api_error
+from anygpt.serving.errors import ApiError, as_api_error
 from anygpt.serving.service import Answers
 
 KEPT = 100  # films
@@ -28,7 +28,6 @@ class Film:
     seconds: str
     size: str
     path: Path
-    answers: Answers
     id: str = field(default_factory=lambda: f"video_{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     completed: int | None = None
@@ -62,13 +61,13 @@ class Films:
     def __init__(self) -> None:
         self._films: dict[str, Film] = {}
 
-    def add(self, film: Film) -> None:
-        """Have a film made."""
+    def add(self, film: Film, answers: Answers) -> None:
+        """Keep a film, and watch over its making."""
         self._expire()
         while len(self._films) >= KEPT:
             self.remove(next(iter(self._films)))
         self._films[film.id] = film
-        film.task = asyncio.create_task(_make(film))
+        film.task = asyncio.create_task(_make(film, answers))
 
     def get(self, name: str) -> Film:
         """A film by its id."""
@@ -99,22 +98,22 @@ class Films:
                 self.remove(film.id)
 
 
-async def _make(film: Film) -> None:
-    events = film.answers.events()
+async def _make(film: Film, answers: Answers) -> None:
+    events = answers.events()
     try:
         async with contextlib.aclosing(events):
             async for _, event in events:
                 film.status = "in_progress"
                 if isinstance(event, MediaProgress):
                     film.progress = min(99, 100 * event.step // event.steps)
-        videos = film.answers.replies[0].videos
+        videos = answers.replies[0].videos
         if not videos:
-            raise ApiError(400, film.answers.replies[0].text, code="unknown_media")
+            raise ApiError(400, answers.replies[0].text, code="unknown_media")
         await asyncio.to_thread(write, "video", videos[0], film.path)
         height, width = videos[0].frames.shape[1:3]
         film.seconds, film.size = f"{len(videos[0].frames) / videos[0].fps:g}", f"{width}x{height}"
         film.status, film.progress, film.completed = "completed", 100, int(time.time())
-    except (asyncio.CancelledError, Gone):
+    except asyncio.CancelledError:
         film.path.unlink(missing_ok=True)
         raise
     except Exception as error:
