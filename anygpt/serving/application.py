@@ -199,7 +199,8 @@ def create(
     @app.post("/v1/videos")
     async def create_video(request: Request) -> dict[str, Any]:
         if request.headers.get("content-type", "").startswith("application/json"):
-            body, uploads = await _json(request, VideoBody), []
+            body = await _json(request, VideoBody)
+            uploads: list[bytes] = []
         else:
             body, uploads = await _form(request, VideoBody, ("input_reference",))
         settings = body.settings()
@@ -249,7 +250,7 @@ def create(
 def _chat_options(body: ChatBody, outputs: list[str]) -> dict[str, Any]:
     """The Python API's options for a chat."""
     sizes = {"height": body.height, "width": body.width}
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "image": sizes,
         "audio": {"seconds": body.audio_length},
         "video": {**sizes, "num_frames": body.num_frames},
@@ -281,6 +282,7 @@ async def _stream(wire: Wire, answers: Answers, body: ChatBody, request: Request
                     case MediaDone(modality, number, medium):
                         parts = [p for p in answers.replies[index].content if p["type"] == modality]
                         caption = parts[number].get("caption")
+                        delta: dict[str, Any]
                         if modality == "audio" and number == 0:
                             delta = {"audio": await asyncio.to_thread(wire.audio, medium, caption)}
                         else:

@@ -93,21 +93,45 @@ def _inspect_film(path: Path, limits: Limits) -> int:
                         f"the film is longer than {limits.video_seconds:g} s, the most", "wrong size"
                     )
             rate = float(stream.average_rate or stream.guessed_rate or 0)
-            lengths = [container.duration / av.time_base if container.duration else None]
+            claims = [_mp4_seconds(path)] if kinds.kind_of_file(path) == kinds.MP4 else []
+            if container.duration:
+                claims.append(container.duration / av.time_base)
             if stream.duration and stream.time_base:
-                lengths.append(float(stream.duration * stream.time_base))
+                claims.append(float(stream.duration * stream.time_base))
             size = stream.codec_context.width * stream.codec_context.height
+            silent = not container.streams.audio  # a sound may go on when the pictures have ended
     except av.FFmpegError:
         return 0  # the reader says what is wrong
     held = max(end, frames / rate if rate else 0.0)
-    for claimed in lengths:
-        if claimed is None:
-            continue
+    for claimed in filter(None, claims):
         if claimed > limits.video_seconds:
             raise MediaError(
                 f"the film lasts {claimed:.0f} s by its header; {limits.video_seconds:g} s is the most",
                 "wrong size",
             )
-        if not container.streams.audio and abs(claimed - held) > 1 + 0.1 * held:
+        if silent and abs(claimed - held) > 1 + 0.1 * held:
             raise MediaError(f"the film says that it lasts {claimed:.1f} s, and holds {held:.1f} s")
     return frames * size
+
+
+def _mp4_seconds(path: Path) -> float:
+    """What an MP4's header says of its length, where FFmpeg would go by its table of frames; 0 where it says nothing."""
+    with path.open("rb") as file:
+        at, end = 0, path.stat().st_size
+        while at + 8 <= end:
+            file.seek(at)
+            head = file.read(16).ljust(16, b"\0")
+            size, name, large = struct.unpack(">I4sQ", head)
+            size = {0: end - at, 1: large}.get(size, size)
+            if name == b"mvhd":
+                body = file.read(24).ljust(24, b"\0")
+                # version and flags, two dates, ticks a second, ticks: of 32 bits, or with longer dates and ticks
+                rate, ticks = struct.unpack(">IQ", body[12:]) if head[8] else struct.unpack(">II", body[4:12])
+                return ticks / rate if rate and ticks not in (2**32 - 1, 2**64 - 1) else 0.0
+            if name == b"moov":
+                at, end = at + 8, at + size
+            elif size < 8:
+                break
+            else:
+                at += size
+    return 0.0

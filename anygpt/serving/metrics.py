@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -13,7 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "anygpt"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "anygpt"}
         self.requests = Counter("requests", "Requests that were answered.", ["route", "status"], **own)
         self.seconds = Histogram(
             "request_seconds", "From a request to the end of its answer.", ["route"], buckets=SECONDS, **own

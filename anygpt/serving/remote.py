@@ -68,9 +68,12 @@ def _get(url: SplitResult, deadline: float) -> http.client.HTTPResponse:
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not all(map(is_public, addresses)):
         raise MediaError("the medium's URL leads to a private address; only public ones are fetched")
-    plain = socket.create_connection((addresses[0], port), timeout=_left(deadline))
+    family, kind, protocol, _, where = found[0]
+    plain = socket.socket(family, kind, protocol)
     connection = http.client.HTTPConnection(url.hostname, port, timeout=_left(deadline))
     try:
+        plain.settimeout(_left(deadline))
+        plain.connect(where)
         connection.sock = plain
         if url.scheme == "https":
             connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=url.hostname)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +73,7 @@ class Answers:
         row = self.jobs[index].row
         return (row.ended if row is not None else None) or "stop"
 
-    async def events(self, gone: Awaitable[None] | None = None) -> AsyncIterator[tuple[int, Event]]:
+    async def events(self, gone: Awaitable[None] | None = None) -> AsyncGenerator[tuple[int, Event], None]:
         """(index of the answer, event) until all are done; whatever ends this earlier cancels them.
 
         Args:

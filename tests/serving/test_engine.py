@@ -123,7 +123,8 @@ def test_slots_that_nobody_needs_are_let_go(random_model: AnyGPT) -> None:
 
 
 def test_events_come_in_the_answers_order(random_model: AnyGPT, engine: Engine) -> None:
-    jobs = [Asked(random_model, "hello", seed=seed, **WILD) for seed in range(8)]
+    wild = {**WILD, "max_new_tokens": 150, "modalities": ["image", "audio", "video"]}
+    jobs = [Asked(random_model, "hello", seed=seed, **wild) for seed in range(4)]
     submit(engine, *jobs)
     media = 0
     for job in jobs:
@@ -139,7 +140,7 @@ def test_events_come_in_the_answers_order(random_model: AnyGPT, engine: Engine) 
         assert sum(isinstance(event, MediaStarted) for event in told) == sum(
             isinstance(event, MediaDone) for event in told
         )
-    assert media > 8
+    assert media >= 12  # one of each kind at least, some of them between texts
 
 
 def test_media_are_made_together_and_text_goes_on_meanwhile(random_model: AnyGPT, engine: Engine) -> None:
