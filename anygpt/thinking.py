@@ -259,6 +259,7 @@ class Row:
         request: what was asked, for a caption where a medium must be made and the LLM wrote none.
 
     Attributes:
+        ids: all that was chosen, whole runs of signal tokens among it, and the stop token.
         tokens: how many it has so far; a whole run of signal tokens counts as one.
         ended: why the LLM is asked for no more, "stop" or "length"; None while it goes on.
     """
@@ -267,6 +268,7 @@ class Row:
         self.model = model
         self.options = options
         self.request = request
+        self.ids: list[int] = []
         self.tokens = 0
         self.ended: str | None = None
         self._chooser = Chooser(model, options)
@@ -283,6 +285,7 @@ class Row:
                 parts.append(Caption(modality, self.request))
             else:
                 ids = self.model.signals.run(modality)
+                self.ids += ids
         return parts, ids
 
     def _next(self, logits: Tensor) -> tuple[list[str | Caption], list[int]]:
@@ -300,12 +303,12 @@ class Row:
             parts.extend(self._marks.end())
         parts = list(self._chooser.admit(parts))
         modality = signals.modality(token) if signal else None
+        ids = [token] if modality is None else signals.run(modality)
+        self.ids += ids
         for made in (modality, *(part.modality for part in parts if isinstance(part, Caption))):
             if made in self._missing:
                 self._missing.remove(made)
-        if modality is not None:
-            return parts, signals.run(modality)
-        return parts, [] if self.ended else [token]
+        return parts, [] if self.ended and not signal else ids
 
 
 class Batch:

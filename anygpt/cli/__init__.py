@@ -252,6 +252,24 @@ def serve(
 
 
 @app.command()
+def ui(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ANYGPT_API_KEY", help="Of the API, and the page's password for the user anygpt."
+        ),
+    ] = None,
+) -> None:
+    """Chat in the browser: `anygpt serve` with a page at its root."""
+    from anygpt.cli.serve import serve
+
+    serve(model, host, port, api_key=api_key, allow_remote_media=False, limits={}, with_page=True)
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
     suite: Annotated[str, typer.Option(help=f"What to measure: {', '.join(SUITES)} or all.")] = "all",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,26 @@ def serve(
     api_key: str | None,
     allow_remote_media: bool,
     limits: dict[str, Any],
+    with_page: bool = False,
 ) -> None:
     """Serve `model` at host:port.
 
     Args:
         limits: the fields of `anygpt.serving.limits.Limits`.
+        with_page: also the page, at the root.
     """
     try:
         import uvicorn
 
         from anygpt.serving import application
         from anygpt.serving.limits import Limits
+
+        if with_page:
+            os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+            from anygpt.serving import page
     except ModuleNotFoundError as error:
-        raise CommandError(f"{error.name} is missing; pip install 'anygpt[serve]'") from error
+        extra = "ui" if with_page else "serve"
+        raise CommandError(f"{error.name} is missing; pip install 'anygpt[{extra}]'") from error
     if api_key is not None and not api_key.strip():
         raise CommandError("--api-key is empty; give one, or leave it out")
     folder, config = find_model(model)
@@ -51,8 +60,11 @@ def serve(
             allow_remote_media=allow_remote_media,
         )
         shown = f"[{host}]" if ":" in host else host
-        print(
-            f"serving {name} at http://{shown}:{listening.getsockname()[1]}/v1; Ctrl-C stops", file=sys.stderr
-        )
-        settings = uvicorn.Config(app, log_level="warning", access_log=False)
-        uvicorn.Server(settings).run(sockets=[listening])
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        with tempfile.TemporaryDirectory(prefix="anygpt-page-", ignore_cleanup_errors=True) as folder:
+            if with_page:
+                page.mount(app, f"{url}/v1", name, config, api_key, Path(folder))
+                print(f"the page is at {url}", file=sys.stderr)
+            print(f"serving {name} at {url}/v1; Ctrl-C stops", file=sys.stderr)
+            settings = uvicorn.Config(app, log_level="warning", access_log=False)
+            uvicorn.Server(settings).run(sockets=[listening])

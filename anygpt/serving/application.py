@@ -149,7 +149,11 @@ def create(
         replies = await answers.all(_gone(request))
         choices = [(reply.content, answers.finish_reason(index)) for index, reply in enumerate(replies)]
         counts = usage(answers.prompt_tokens, answers.completion_tokens)
-        return JSONResponse(await asyncio.to_thread(wire.completion, choices, counts))
+        completion = await asyncio.to_thread(wire.completion, choices, counts)
+        if body.inside:
+            for index, choice in enumerate(completion["choices"]):
+                choice["inside"] = answers.inside(index)
+        return JSONResponse(completion)
 
     @app.post("/v1/images/generations")
     async def generate_images(body: ImagesBody, request: Request) -> dict[str, Any]:
@@ -290,7 +294,8 @@ async def _stream(wire: Wire, answers: Answers, body: ChatBody, request: Request
                             delta = {"content": [part]}
                         yield _sse(wire.chunk(index, delta, modality=modality))
         for index in range(body.n):
-            yield _sse(wire.chunk(index, {}, answers.finish_reason(index)))
+            extra = {"inside": answers.inside(index)} if body.inside else {}
+            yield _sse(wire.chunk(index, {}, answers.finish_reason(index), **extra))
         if body.stream_options.include_usage:
             yield _sse(wire.usage_chunk(usage(answers.prompt_tokens, answers.completion_tokens)))
     except Exception as error:

@@ -53,6 +53,7 @@ class Job:
         deadline: when it must be complete, by `time.monotonic()`.
         reply: the answer so far.
         row: the LLM's part of it, from its first token on.
+        made: of each medium what its decoder was given, and how long it took.
     """
 
     prompt: Prompt
@@ -61,6 +62,7 @@ class Job:
     deadline: float
     reply: Reply
     row: Row | None = None
+    made: list[dict[str, Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     over: bool = False
     cancelled: bool = False
@@ -362,9 +364,25 @@ class Engine:
             self._sweep()
             return
         seconds = time.perf_counter() - begun
-        for making, medium in zip(media, made, strict=True):
+        for making, medium, row in zip(media, made, given, strict=True):
             making.part[modality] = medium
             making.job.reply.spend(modality, seconds / len(media))
+            making.job.made.append(
+                {
+                    "modality": modality,
+                    "index": making.index,
+                    "by": "caption" if isinstance(making.wanted, Caption) else "signals",
+                    "conditioning": {
+                        "shape": list(row.shape),
+                        "mean": float(row.mean()),
+                        "std": float(row.std()),
+                    },
+                    "settings": {**self.model.decoder(modality).defaults, **settings},
+                    "seed": making.seed,
+                    "seconds": round(seconds, 3),
+                    "made_together": len(media),
+                }
+            )
             making.job.keep(making.promise, MediaDone(modality, making.index, medium, seconds))
             self.metrics.media.labels(modality).inc()
         self._sweep()

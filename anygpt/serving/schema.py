@@ -179,6 +179,7 @@ class ChatBody(Body):
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
+    inside: bool = False
     n: Choices = 1
     stop: list[str] = Field([], max_length=4)
     max_tokens: int | None = Field(None, ge=1)

@@ -73,6 +73,19 @@ class Answers:
         row = self.jobs[index].row
         return (row.ended if row is not None else None) or "stop"
 
+    def inside(self, index: int) -> dict[str, Any]:
+        """How an answer came about: its tokens, which of them are signals, what decoders were given, seconds."""
+        job = self.jobs[index]
+        tokens = []
+        if job.row is not None:
+            model = job.row.model
+            for token in job.row.ids:
+                signal = token >= model.signals.base
+                name = model.signals.name(token) if signal else model.tokenizer.decode([token])
+                tokens.append({"text": name, "signal": signal})
+        seconds = {what: round(spent, 3) for what, spent in job.reply.seconds.items()}
+        return {"tokens": tokens, "media": job.made, "seconds": seconds, "seed": job.reply.seed}
+
     async def events(self, gone: Awaitable[None] | None = None) -> AsyncGenerator[tuple[int, Event], None]:
         """(index of the answer, event) until all are done; whatever ends this earlier cancels them.
 

@@ -60,13 +60,25 @@ def test_a_chat_is_the_python_apis(server: Server, client: OpenAI) -> None:
 
 def test_a_picture_is_the_python_apis_to_the_byte(server: Server, client: OpenAI, tmp_path: Path) -> None:
     answer = client.chat.completions.create(
-        model="anygpt-tiny", messages=asked(DRAW), seed=7, extra_body={"num_inference_steps": 2}
+        model="anygpt-tiny",
+        messages=asked(DRAW),
+        seed=7,
+        extra_body={"num_inference_steps": 2, "inside": True},
     )
     content: Any = answer.choices[0].message.content
     assert [part["type"] for part in content] == ["text", "image_url"]
     reply = server.model.chat(DRAW, seed=7, **STEPS)
     assert content[0]["text"] == reply.text
     assert [decoded(content[1]["image_url"]["url"])] == on_disk(reply, tmp_path)
+    inside: Any = (answer.choices[0].model_extra or {})["inside"]
+    assert [token["text"] for token in inside["tokens"] if token["signal"]] == [
+        f"<image_{i}>" for i in range(8)
+    ]
+    letters = "".join(token["text"] for token in inside["tokens"] if not token["signal"])
+    assert letters.strip().startswith(reply.text)
+    (made,) = inside["media"]
+    assert made["conditioning"]["shape"] == [28, 128] and made["settings"]["num_inference_steps"] == 2
+    assert inside["seconds"]["image"] > 0
 
 
 @pytest.mark.slow
@@ -268,3 +280,43 @@ def test_metrics_and_health(server: Server, client: OpenAI) -> None:
     assert status == 200 and float(lines['anygpt_tokens_total{kind="completion"}']) > 0
     assert float(lines['anygpt_requests_total{route="/v1/chat/completions",status="200"}']) > 0
     assert json.loads(server.ask("GET", "/health")[2]) == {"status": "ok"}
+
+
+GOOD: dict[str, dict[str, Any]] = {
+    "no model named": {},
+    "nulls and neutral values": {
+        "tools": None,
+        "stop": None,
+        "frequency_penalty": 0,
+        "logprobs": False,
+        "seed": None,
+    },
+    "left aside": {"user": "me", "metadata": {"a": "b"}, "store": True, "response_format": {"type": "text"}},
+    "under extra_body": {"extra_body": {"seed": 3, "num_inference_steps": 2}},
+    "a system message": {"messages": [{"role": "developer", "content": "be short"}, *asked("hello")]},
+    "names and earlier tool calls": {
+        "messages": [
+            {"role": "user", "name": "me", "content": "hello"},
+            {"role": "assistant", "content": "hi", "refusal": None, "tool_calls": None},
+            *asked("hello"),
+        ]
+    },
+    "a picture's URL by itself": {
+        "messages": asked(
+            "what is this?", {"type": "image_url", "image_url": PARTS["image"]["image_url"]["url"]}
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("body", GOOD.values(), ids=GOOD)
+def test_what_clients_send_besides_is_taken(server: Server, body: dict[str, Any]) -> None:
+    status, _, answer = server.ask(
+        "POST", "/v1/chat/completions", {"messages": asked("hello"), "modalities": ["text"], **body}
+    )
+    told = json.loads(answer)
+    assert status == 200, told
+    assert set(told) == {"id", "object", "created", "model", "choices", "usage"}
+    assert told["object"] == "chat.completion" and told["id"].startswith("chatcmpl-")
+    (choice,) = told["choices"]
+    assert choice["message"]["role"] == "assistant" and choice["message"]["content"]
