@@ -33,7 +33,6 @@ EXAMPLES = [
     "what can you do?",
 ]
 STYLE = """
-.contain { max-width: 60rem; margin: auto }
 @media (max-width: 40rem) { .gradio-container { padding: 0.25rem !important } }
 """
 FREQUENCIES, WINDOW = 96, 512
@@ -102,11 +101,11 @@ def build(
                     if "progress" in told:
                         step = told["progress"]
                         status = f"*{DOING[step['modality']]} … {step['step']}/{step['steps']}*"
-                        yield [*shown, status], gr.skip(), gr.skip(), gr.skip()
+                        yield _said([*shown, status]), gr.skip(), gr.skip(), gr.skip()
                     elif chunk.choices:
                         _add(shown, chunk.choices[0].delta, folder)
                         inside = told.get("inside")
-                        yield list(shown), *(_inside(inside) if inside else [gr.skip()] * 3)
+                        yield _said(shown), *(_inside(inside) if inside else [gr.skip()] * 3)
                     elif "error" in told:
                         raise gr.Error(told["error"]["message"])
         except APIError as error:
@@ -136,18 +135,18 @@ def build(
                 answer,
                 multimodal=True,
                 chatbot=gr.Chatbot(
-                    label="AnyGPT", height="70vh", buttons=["copy", "copy_all"], editable="user"
+                    label="AnyGPT", height="65vh", buttons=["copy", "copy_all"], editable="user"
                 ),
                 textbox=gr.MultimodalTextbox(
                     placeholder="Ask, or drop a picture, a sound, a film",
                     sources=sources,
                     file_count="multiple",
+                    stop_btn=True,
                 ),
                 additional_inputs=settings,
                 additional_inputs_accordion=gr.Accordion("Settings", open=False, render=False),
                 additional_outputs=[tokens, made, seconds],
-                examples=[[{"text": text, "files": []}, [], None, 20, 2] for text in EXAMPLES],
-                example_labels=EXAMPLES,
+                examples=[[{"text": text, "files": []}, None, None, None, None] for text in EXAMPLES],
                 cache_examples=False,
                 save_history=True,
                 delete_cache=(3600, 86400),
@@ -197,6 +196,11 @@ def _modality(path: str) -> str:
     return kind if kind in SUFFIXES else "imu"
 
 
+def _said(shown: list[Any]) -> dict[str, Any]:
+    """What is shown of an answer as a message of the chat."""
+    return {"role": "assistant", "content": list(shown)}
+
+
 def _add(shown: list[Any], delta: Any, folder: Path) -> None:
     """Add a chunk's delta to what is shown of an answer: texts, and files."""
     if isinstance(delta.content, str) and delta.content:
@@ -209,7 +213,7 @@ def _add(shown: list[Any], delta: Any, folder: Path) -> None:
         data = part[part["type"]]["url"].partition(",")[2]
         _add_file(shown, modality, base64.b64decode(data), folder)
     if getattr(delta, "audio", None):
-        _add_file(shown, "audio", base64.b64decode(delta.audio["data"]), folder)
+        _add_file(shown, "audio", base64.b64decode(delta.audio.data), folder)
 
 
 def _add_file(shown: list[Any], modality: str, data: bytes, folder: Path) -> None:
