@@ -227,14 +227,14 @@ def _add_file(shown: list[Any], modality: str, data: bytes, folder: Path) -> Non
 
 
 def spectrogram(path: Path) -> Image.Image:
-    """The loudness of a sound file over time (to the right) and frequency (upwards, to half the rate), grey in 60 dB."""
+    """The loudness of a sound file over time (to the right) and frequency (upwards, low ones wider), grey in 80 dB."""
     samples, _ = soundfile.read(path, always_2d=True)
     mono = np.pad(samples.mean(1), (0, max(0, WINDOW - len(samples))))
     windows = np.lib.stride_tricks.sliding_window_view(mono, WINDOW)[:: WINDOW // 4] * np.hanning(WINDOW)
     loud = 20 * np.log10(np.abs(np.fft.rfft(windows)).T + 1e-6)
-    grey = np.clip((loud - loud.max()) / 60 + 1, 0, 1)
-    picture = Image.fromarray((255 * grey[::-1]).astype(np.uint8))
-    return picture.resize((4 * FREQUENCIES, FREQUENCIES))
+    grey = np.clip((loud - loud.max()) / 80 + 1, 0, 1)
+    rows = (np.linspace(1, 0, FREQUENCIES) ** 2 * (len(grey) - 1)).astype(int)
+    return Image.fromarray((255 * grey[rows]).astype(np.uint8)).resize((4 * FREQUENCIES, FREQUENCIES))
 
 
 def _inside(told: dict[str, Any]) -> tuple[Any, Any, Any]:
