@@ -12,6 +12,8 @@ from typing import Any
 from anygpt.cli.errors import CommandError
 from anygpt.cli.loading import find_model, load_model
 
+PAGE_PATIENCE = 5  # seconds; an open page never hangs up by itself
+
 
 def serve(
     model: str,
@@ -66,5 +68,10 @@ def serve(
                 page.mount(app, f"{url}/v1", name, config, api_key, Path(folder))
                 print(f"the page is at {url}", file=sys.stderr)
             print(f"serving {name} at {url}/v1; Ctrl-C stops", file=sys.stderr)
-            settings = uvicorn.Config(app, log_level="warning", access_log=False)
+            settings = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=PAGE_PATIENCE if with_page else None,
+            )
             uvicorn.Server(settings).run(sockets=[listening])

@@ -71,45 +71,8 @@ def build(
     """
     client = OpenAI(base_url=url, api_key=key or "none", max_retries=0, timeout=600)
 
-    def answer(
-        message: dict[str, Any],
-        history: list[dict[str, Any]],
-        media: list[str],
-        seed: float | None,
-        steps: float,
-        guidance: float,
-    ) -> Iterator[tuple[Any, ...]]:
-        messages = [*filter(None, map(_as_message, history)), _asked(message)]
-        if not messages[-1]["content"]:
-            raise gr.Error("Say something, or attach a file.")
-        extra: dict[str, Any] = {
-            "num_inference_steps": int(steps),
-            "guidance_scale": guidance,
-            "stream_options": {"include_progress": True},
-            "inside": True,
-        }
-        if media:
-            extra["modalities"] = ["text", *media]
-        chosen = int(seed) if seed is not None else random.randrange(2**31)
-        shown: list[Any] = []
-        try:
-            with client.chat.completions.create(
-                model=name, messages=messages, stream=True, seed=chosen, extra_body=extra
-            ) as stream:
-                for chunk in stream:
-                    told = chunk.model_extra or {}
-                    if "progress" in told:
-                        step = told["progress"]
-                        status = f"*{DOING[step['modality']]} … {step['step']}/{step['steps']}*"
-                        yield _said([*shown, status]), gr.skip(), gr.skip(), gr.skip()
-                    elif chunk.choices:
-                        _add(shown, chunk.choices[0].delta, folder)
-                        inside = told.get("inside")
-                        yield _said(shown), *(_inside(inside) if inside else [gr.skip()] * 3)
-                    elif "error" in told:
-                        raise gr.Error(told["error"]["message"])
-        except APIError as error:
-            raise gr.Error(error.message) from None
+    def respond(message: dict[str, Any], history: list[dict[str, Any]], *settings: Any) -> Iterator[Any]:
+        yield from answer(client, name, folder, message, history, *settings)
 
     with gr.Blocks(title="AnyGPT", fill_height=True, analytics_enabled=False) as page:
         with gr.Tab("Inside", render=False) as inside:
@@ -132,7 +95,7 @@ def build(
             ]
             sources: list[Any] = ["upload", *(["microphone"] if "audio" in inputs else [])]
             gr.ChatInterface(
-                answer,
+                respond,
                 multimodal=True,
                 chatbot=gr.Chatbot(
                     label="AnyGPT", height="65vh", buttons=["copy", "copy_all"], editable="user"
@@ -154,6 +117,58 @@ def build(
             )
         inside.render()
     return page
+
+
+def answer(
+    client: OpenAI,
+    name: str,
+    folder: Path,
+    message: dict[str, Any],
+    history: list[dict[str, Any]],
+    media: list[str],
+    seed: float | None,
+    steps: float,
+    guidance: float,
+) -> Iterator[tuple[Any, ...]]:
+    """Ask the server, and show the answer as it comes: the chat's message, and what the second tab shows.
+
+    Args:
+        message: the text box's, {"text": …, "files": […]}.
+        history: the chat so far.
+        media: which the answer must have; empty leaves the choice to the model.
+        seed: None takes a new one.
+    """
+    messages = [*filter(None, map(_as_message, history)), _asked(message)]
+    if not messages[-1]["content"]:
+        raise gr.Error("Say something, or attach a file.")
+    extra: dict[str, Any] = {
+        "num_inference_steps": int(steps),
+        "guidance_scale": guidance,
+        "stream_options": {"include_progress": True},
+        "inside": True,
+    }
+    if media:
+        extra["modalities"] = ["text", *media]
+    chosen = int(seed) if seed is not None else random.randrange(2**31)
+    shown: list[Any] = []
+    try:
+        with client.chat.completions.create(
+            model=name, messages=messages, stream=True, seed=chosen, extra_body=extra
+        ) as stream:
+            for chunk in stream:
+                told = chunk.model_extra or {}
+                if "progress" in told:
+                    step = told["progress"]
+                    status = f"*{DOING[step['modality']]} … {step['step']}/{step['steps']}*"
+                    yield _said([*shown, status]), gr.skip(), gr.skip(), gr.skip()
+                elif chunk.choices:
+                    _add(shown, chunk.choices[0].delta, folder)
+                    inside = told.get("inside")
+                    yield _said(shown), *(_inside(inside) if inside else [gr.skip()] * 3)
+                elif "error" in told:
+                    raise gr.Error(told["error"]["message"])
+    except APIError as error:
+        raise gr.Error(error.message) from None
 
 
 def _asked(message: dict[str, Any]) -> dict[str, Any]:

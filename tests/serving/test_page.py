@@ -1,9 +1,5 @@
 """The page as a browser asks it: what it shows of an answer, and what it sends of a conversation."""
 
-import socket
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +10,49 @@ from servers import SAMPLES, Server
 
 pytest.importorskip("gradio", reason="the page needs the extra `ui`")
 
-import uvicorn
-from fastapi import FastAPI
-from gradio_client import Client, handle_file
-
 from anygpt.serving import page
 
-
-@pytest.fixture(scope="module")
-def browser(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    app = FastAPI()
-    url = f"http://127.0.0.1:{server.port}/v1"
-    page.mount(app, url, "anygpt-tiny", server.model.config, None, tmp_path_factory.mktemp("page"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not running.started:
-            time.sleep(0.01)
-        yield Client(f"http://127.0.0.1:{listening.getsockname()[1]}", verbose=False)
-        running.should_exit = True
-        thread.join()
+FEW = {"seed": 0, "steps": 2, "guidance": 2}
 
 
-def said(browser: Client, text: str, *files: Path, media: list[str], seed: int = 0) -> tuple[list[Any], Any]:
-    """The parts of the answer, and what the second tab shows of its tokens."""
-    message = {"text": text, "files": [handle_file(str(file)) for file in files]}
-    told = browser.predict(message, media, seed, 2, 2, api_name="/chat")
-    answer, inside = told[0], told[1:]
-    return answer["content"] if isinstance(answer, dict) else answer, inside
-
-
-def test_an_answer_with_media_and_how_it_came_about(server: Server, browser: Client) -> None:
-    parts, inside = said(browser, "draw a red circle", media=["image", "audio"])
-    assert any("Here is a large red circle" in str(part) for part in parts)
-    files = [
-        part["path"] if "path" in part else part["file"]["path"] for part in parts if isinstance(part, dict)
+def test_an_answer_with_media_and_how_it_came_about(server: Server, tmp_path: Path) -> None:
+    message = {"text": "draw a red circle", "files": []}
+    with server.client() as client:
+        told = list(page.answer(client, "anygpt-tiny", tmp_path, message, [], ["image", "audio"], **FEW))
+    shown = [step[0]["content"] for step in told]
+    texts = [content[0] for content in shown if content]
+    assert len(set(texts)) > 5 and texts[-1].startswith("Here is a large red circle")
+    assert any("drawing a picture … 1/2" in str(content[-1:]) for content in shown)
+    files = [Path(part["path"]) for part in shown[-1] if isinstance(part, dict)]
+    assert [file.suffix for file in files] == [".png", ".wav", ".png"] and all(map(Path.is_file, files))
+    tokens, made, shares = told[-1][1:]
+    assert [text for text, kind in tokens if kind] == [f"<image_{i}>" for i in range(8)] + [
+        f"<audio_{i}>" for i in range(4)
     ]
-    assert [Path(file).suffix for file in files] == [".png", ".wav", ".png"]  # the last is the spectrogram
-    assert "image_7" in str(inside) and "audio_3" in str(inside) and "num_inference_steps" in str(inside)
+    assert [medium["modality"] for medium in made] == ["image", "audio"] and sum(
+        shares.values()
+    ) == pytest.approx(1)
 
 
-def test_a_file_is_shown_to_the_model(server: Server, browser: Client) -> None:
-    parts, _ = said(browser, "what is this?", SAMPLES / "picture.png", media=[])
-    messages = [
-        {
-            "role": "user",
-            "content": [
-                {"type": "image", "path": SAMPLES / "picture.png"},
-                {"type": "text", "text": "what is this?"},
-            ],
-        }
-    ]
-    assert server.model.chat(messages).text in str(parts)
+def test_a_file_is_shown_to_the_model_and_the_talk_goes_on(server: Server, tmp_path: Path) -> None:
+    sample = SAMPLES / "picture.png"
+    first = {"text": "what is this?", "files": [str(sample)]}
+    with server.client() as client:
+        *_, (answer, *_) = page.answer(client, "anygpt-tiny", tmp_path, first, [], [], **FEW)
+        content = [{"type": "text", "text": first["text"]}, {"type": "file", "file": {"path": str(sample)}}]
+        history = [{"role": "user", "content": content}, {"role": "assistant", "content": answer["content"]}]
+        again = {"text": "what colour is it?", "files": []}
+        *_, (second, *_) = page.answer(client, "anygpt-tiny", tmp_path, again, history, [], **FEW)
+    session = server.model.session()
+    asked = [{"type": "image", "path": sample}, {"type": "text", "text": "what is this?"}]
+    assert answer["content"] == [session.chat(asked).text]
+    assert "red" in second["content"][0]
+
+
+def test_the_page_can_be_built(tmp_path: Path) -> None:
+    built = page.build("http://127.0.0.1:1/v1", "anygpt-tiny", None, ["image"], ["image", "audio"], tmp_path)
+    labels = [getattr(block, "label", None) for block in built.blocks.values()]
+    assert {"Chat", "Inside", "Media", "Seed", "Steps", "Guidance"} <= set(labels)
 
 
 def test_the_history_is_sent_without_earlier_media_and_spectrograms() -> None:
