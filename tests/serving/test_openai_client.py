@@ -293,7 +293,6 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "left aside": {"user": "me", "metadata": {"a": "b"}, "store": True, "response_format": {"type": "text"}},
     "under extra_body": {"extra_body": {"seed": 3, "num_inference_steps": 2}},
-    "a system message": {"messages": [{"role": "developer", "content": "be short"}, *asked("hello")]},
     "names and earlier tool calls": {
         "messages": [
             {"role": "user", "name": "me", "content": "hello"},

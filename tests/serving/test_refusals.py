@@ -90,6 +90,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("too many steps", {"messages": HELLO, "num_inference_steps": 10**6}, 400, "num_inference_steps"),
     ("too large a picture", {"messages": HELLO, "height": 10**6}, 400, "height"),
     ("no number", {"messages": HELLO, "temperature": "NaN"}, 400, "temperature"),
+    ("a role that this LLM lacks", {"messages": [{"role": "developer", "content": "be short"}, *HELLO]}, 400, "user and assistant only"),
     ("too long an answer", {"messages": HELLO, "max_tokens": 10**6}, 400, "too long"),
     ("a file", with_part("image", "file:///etc/passwd"), 400, "must be data:"),
     ("a path", with_part("image", "/etc/passwd"), 400, "must be data:"),
