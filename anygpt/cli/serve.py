@@ -63,9 +63,9 @@ def serve(
         )
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
-        with tempfile.TemporaryDirectory(prefix="anygpt-page-", ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(prefix="anygpt-page-", ignore_cleanup_errors=True) as media:
             if with_page:
-                page.mount(app, f"{url}/v1", name, config, api_key, Path(folder))
+                page.mount(app, f"{url}/v1", name, config, api_key, Path(media))
                 print(f"the page is at {url}", file=sys.stderr)
             print(f"serving {name} at {url}/v1; Ctrl-C stops", file=sys.stderr)
             settings = uvicorn.Config(

@@ -138,7 +138,7 @@ def answer(
         media: which the answer must have; empty leaves the choice to the model.
         seed: None takes a new one.
     """
-    messages = [*filter(None, map(_as_message, history)), _asked(message)]
+    messages: list[Any] = [*filter(None, map(_as_message, history)), _asked(message)]
     if not messages[-1]["content"]:
         raise gr.Error("Say something, or attach a file.")
     extra: dict[str, Any] = {
@@ -152,9 +152,10 @@ def answer(
     chosen = int(seed) if seed is not None else random.randrange(2**31)
     shown: list[Any] = []
     try:
-        with client.chat.completions.create(
+        stream = client.chat.completions.create(
             model=name, messages=messages, stream=True, seed=chosen, extra_body=extra
-        ) as stream:
+        )
+        with stream:
             for chunk in stream:
                 told = chunk.model_extra or {}
                 if "progress" in told:
