@@ -82,13 +82,14 @@ class Reply:
     def _media(self, modality: str) -> list[Any]:
         return [part[modality] for part in self.content if part["type"] == modality]
 
-    def _add_text(self, delta: str) -> None:
+    def add_text(self, delta: str) -> None:
+        """More text at the end."""
         if self.content and self.content[-1]["type"] == "text":
             self.content[-1]["text"] += delta
         else:
             self.content.append({"type": "text", "text": delta})
 
-    def _add_medium(self, wanted: Run | Caption) -> tuple[Part, int, int]:
+    def add_medium(self, wanted: Run | Caption) -> tuple[Part, int, int]:
         """A part for a medium to come, its index among those of its modality, and its seed."""
         modality = wanted.modality
         index = len(self._media(modality))
@@ -99,7 +100,8 @@ class Reply:
         self.content.append(part)
         return part, index, medium_seed(self.seed, place)
 
-    def _spend(self, what: str, seconds: float) -> None:
+    def spend(self, what: str, seconds: float) -> None:
+        """Count seconds for `what` and for the total."""
         for name in (what, "total"):
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
@@ -168,20 +170,20 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             raise MessageError(f"conversation {index}: {error}") from error
     waiting: dict[str, list[tuple[Reply, Part, int, Run | Caption]]] = {}
     started = time.perf_counter()
-    known = [_known(model, prompt) for prompt in prompts]
-    for reply, (_, refused) in zip(replies, known, strict=True):
+    checked = [known(model, prompt) for prompt in prompts]
+    for reply, (_, refused) in zip(replies, checked, strict=True):
         if refused:
-            reply._add_text(refused)
-    open_rows = [row for row, (_, refused) in enumerate(known) if not refused]
-    for place, item in think(model, [known[row][0] for row in open_rows], options) if open_rows else ():
+            reply.add_text(refused)
+    open_rows = [row for row, (_, refused) in enumerate(checked) if not refused]
+    for place, item in think(model, [checked[row][0] for row in open_rows], options) if open_rows else ():
         reply = replies[open_rows[place]]
         if isinstance(item, str):
-            reply._add_text(item)
+            reply.add_text(item)
         else:
-            part, _, seed = reply._add_medium(item)
+            part, _, seed = reply.add_medium(item)
             waiting.setdefault(item.modality, []).append((reply, part, seed, item))
     for reply in replies:
-        reply._spend("text", (time.perf_counter() - started) / len(replies))
+        reply.spend("text", (time.perf_counter() - started) / len(replies))
     for modality, jobs in waiting.items():
         for first in range(0, len(jobs), MEDIA_BATCH):
             _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
@@ -193,16 +195,18 @@ def _decode(
 ) -> None:
     """Make media of one modality in one batch, and put each into its part."""
     started = time.perf_counter()
-    conditioning = _conditioning(model, modality, [wanted for *_, wanted in jobs])
+    wanted = [item for *_, item in jobs]
     seeds = [seed for _, _, seed, _ in jobs]
-    media = model.decode(modality, conditioning, seeds, **options.media.get(modality, {}))
+    media = model.decode(
+        modality, conditioning(model, modality, wanted), seeds, **options.media.get(modality, {})
+    )
     for (reply, part, *_), medium in zip(jobs, media, strict=True):
         part[modality] = medium
-        reply._spend(modality, (time.perf_counter() - started) / len(jobs))
+        reply.spend(modality, (time.perf_counter() - started) / len(jobs))
 
 
 @torch.no_grad()
-def _conditioning(model: AnyGPT, modality: str, wanted: Sequence[Run | Caption]) -> torch.Tensor:
+def conditioning(model: AnyGPT, modality: str, wanted: Sequence[Run | Caption]) -> torch.Tensor:
     """What the decoder gets for N media of a modality, (N, tokens, dim): all of them go one way."""
     captions = [item.text for item in wanted if isinstance(item, Caption)]
     if captions:
@@ -224,11 +228,11 @@ def last(events: Iterator[Event]) -> Reply:
 def _read(model: AnyGPT, conversation: Conversation, reply: Reply) -> Prompt:
     started = time.perf_counter()
     prompt = model.processor(conversation)
-    reply._spend("reading", time.perf_counter() - started)
+    reply.spend("reading", time.perf_counter() - started)
     return prompt
 
 
-def _known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
+def known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
     """The prompt without media of an unknown kind, and what to answer if there are any with the last message, or nothing."""
     unknown = [index for index, medium in enumerate(prompt.media) if not model.knows(medium)]
     latest = [prompt.media[index].modality for index in unknown if index >= len(prompt.media) - prompt.latest]
@@ -238,30 +242,30 @@ def _known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
 def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
     """Answer one prompt; a medium is made as soon as its run or caption is complete, before text goes on."""
     started = time.perf_counter()
-    prompt, refused = _known(model, prompt)
+    prompt, refused = known(model, prompt)
     if refused:
-        reply._add_text(refused)
-        reply._spend("text", time.perf_counter() - started)
+        reply.add_text(refused)
+        reply.spend("text", time.perf_counter() - started)
         yield TextDelta(refused)
         yield Done(reply)
         return
     for _, item in think(model, [prompt], options, memory):
         # the reading of a run of signal tokens is a part of making its medium
-        reply._spend("text" if isinstance(item, str) else item.modality, time.perf_counter() - started)
+        reply.spend("text" if isinstance(item, str) else item.modality, time.perf_counter() - started)
         if isinstance(item, str):
-            reply._add_text(item)
+            reply.add_text(item)
             yield TextDelta(item)
         else:
             yield from _make(model, item, reply, options)
         started = time.perf_counter()
-    reply._spend("text", time.perf_counter() - started)
+    reply.spend("text", time.perf_counter() - started)
     yield Done(reply)
 
 
 def _make(model: AnyGPT, wanted: Run | Caption, reply: Reply, options: Options) -> Iterator[Event]:
     """Make one medium in a thread of its own, so that its progress can be told while it is under way."""
     modality = wanted.modality
-    part, index, seed = reply._add_medium(wanted)
+    part, index, seed = reply.add_medium(wanted)
     yield MediaStarted(modality, index)
     started = time.perf_counter()
     news: queue.Queue[tuple[int, int] | BaseException | list[Any]] = queue.Queue()
@@ -274,9 +278,9 @@ def _make(model: AnyGPT, wanted: Run | Caption, reply: Reply, options: Options) 
 
     def work() -> None:
         try:
-            conditioning = _conditioning(model, modality, [wanted])
             settings = options.media.get(modality, {})
-            news.put(model.decode(modality, conditioning, [seed], progress, **settings))
+            given = conditioning(model, modality, [wanted])
+            news.put(model.decode(modality, given, [seed], progress, **settings))
         except BaseException as error:  # handed over to the caller's thread
             news.put(error)
 
@@ -292,7 +296,7 @@ def _make(model: AnyGPT, wanted: Run | Caption, reply: Reply, options: Options) 
         raise item
     part[modality] = item[0]
     seconds = time.perf_counter() - started
-    reply._spend(modality, seconds)
+    reply.spend(modality, seconds)
     yield MediaDone(modality, index, item[0], seconds)
 
 

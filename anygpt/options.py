@@ -25,6 +25,9 @@ class Options:
         top_p: draw from the likeliest tokens that make up this share of the probability; in (0, 1].
         seed: the same seed gives the same answer, text and media; at least 0.
         max_media: at most so many media in one answer.
+        modalities: which media the answer has: none of another kind, and one of each at least, after its text if the
+            model made none; None leaves the choice to the model.
+        stop: texts that end the answer; they are not shown.
         media: for an output modality, its decoder's settings in this answer.
     """
 
@@ -33,6 +36,8 @@ class Options:
     top_p: float = 1.0
     seed: int = 0
     max_media: int = 8
+    modalities: tuple[str, ...] | None = None
+    stop: tuple[str, ...] = ()
     media: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -52,7 +57,16 @@ class Options:
             for name in settings:
                 if name not in DECODER_SETTINGS:
                     raise OptionError(f"{modality}: {unknown('setting', name, DECODER_SETTINGS)}")
-        options = cls(media=media, **{name: given[name] for name in names if name in given})
+        values = {name: given[name] for name in names if name in given}
+        for name in ("modalities", "stop"):
+            if (texts := values.get(name)) is not None:
+                if isinstance(texts, str) or not all(isinstance(text, str) and text for text in texts):
+                    raise OptionError(f"{name} must be a list of texts, not {texts!r}")
+                values[name] = tuple(dict.fromkeys(texts))
+        options = cls(media=media, **values)
+        for modality in options.modalities or ():
+            if modality not in modalities:
+                raise OptionError(f"modalities: {unknown('modality', modality, modalities)}")
         for name, fine, accepted in (
             ("max_new_tokens", options.max_new_tokens >= 1, "at least 1"),
             ("temperature", options.temperature >= 0, "at least 0"),

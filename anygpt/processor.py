@@ -87,6 +87,7 @@ class Prompt:
         labels: as long as `ids`: the assistant's content with the stop token after it, `IGNORE` elsewhere.
         targets: the assistant's media, in order.
         latest: how many of the input media came with the last message, which is to be answered.
+        request: the text of that message.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Prompt:
     labels: list[int] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     latest: int = 0
+    request: str = ""
 
     def without(self, media: Collection[int]) -> Prompt:
         """The prompt to answer, with the media of these indices left out."""
@@ -104,6 +106,7 @@ class Prompt:
             [medium for index, medium in enumerate(self.media) if index not in media],
             [label for place, label in enumerate(self.labels) if place not in gone],
             latest=self.latest - sum(index >= len(self.media) - self.latest for index in media),
+            request=self.request,
         )
 
 
@@ -174,7 +177,9 @@ class Processor:
                 self._add_medium(prompt, part)
         self._add_text(prompt, stretch, training)
         if not training:
-            prompt.latest = sum(part["type"] != "text" for part in conversation[-1]["content"])
+            last = conversation[-1]["content"]
+            prompt.latest = sum(part["type"] != "text" for part in last)
+            prompt.request = " ".join(part["text"] for part in last if part["type"] == "text")
         return prompt
 
     def _render(self, conversation: Conversation, training: bool) -> list[_Segment | tuple[str, Part]]:

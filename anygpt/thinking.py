@@ -131,6 +131,37 @@ class Memory:
         self.mask, self.blocks = self.mask[index], self.blocks[index]
         self.media = [self.media[row] for row in rows]
 
+    @property
+    def can_join(self) -> bool:
+        """Whether rows can join while others go on: not with a sliding window, whose cache has let slots go."""
+        return self.cache.is_croppable
+
+    def join(self, other: Memory) -> None:
+        """Take in the rows of another memory; the shorter of the two is padded on the left."""
+        used = self.mask.any(0)  # slots that only rows which have left had use for
+        for layer in self._layers():
+            layer.keys, layer.values = layer.keys[:, :, used], layer.values[:, :, used]
+        self.mask, self.blocks = self.mask[:, used], self.blocks[:, used]
+        width = max(self.mask.shape[1], other.mask.shape[1])
+        for mine, its in zip(self._layers(), other._layers(), strict=True):
+            mine.keys = torch.cat([_widen(mine.keys, 2, width), _widen(its.keys, 2, width)])
+            mine.values = torch.cat([_widen(mine.values, 2, width), _widen(its.values, 2, width)])
+        self.mask = torch.cat([_widen(self.mask, 1, width), _widen(other.mask, 1, width)])
+        self.blocks = torch.cat([_widen(self.blocks, 1, width, -1), _widen(other.blocks, 1, width, -1)])
+        self.media.extend(other.media)
+        self.fed += other.fed
+        self.entries.clear()
+
+    def _layers(self) -> list[Any]:
+        return self.cache.layers
+
+
+def _widen(values: Tensor, dim: int, width: int, filler: int = 0) -> Tensor:
+    """Values with `filler` before them, `width` long along `dim`."""
+    shape = list(values.shape)
+    shape[dim] = width - shape[dim]
+    return torch.cat([values.new_full(shape, filler), values], dim)
+
 
 class Detokeniser:
     """Token ids → text as it grows: never half a character, and with the spaces of the decoded whole.
@@ -182,7 +213,12 @@ class Chooser:
     def __init__(self, model: AnyGPT, options: Options) -> None:
         self.options = options
         self.base = model.signals.base
-        starts = [ids.start for m, ids in model.signals.ids.items() if m not in model.config.captioned]
+        self.allowed = model.config.outputs if options.modalities is None else options.modalities
+        starts = [
+            ids.start
+            for m, ids in model.signals.ids.items()
+            if m in self.allowed and m not in model.config.captioned
+        ]
         self.starts = torch.tensor(starts, dtype=torch.long)
         self.media = 0
         self.random = torch.Generator().manual_seed(options.seed)
@@ -207,69 +243,153 @@ class Chooser:
         return token
 
     def admit(self, parts: Iterable[str | Caption]) -> Iterator[str | Caption]:
-        """The parts without captions of more media than an answer may have."""
+        """The parts without captions of media that the answer may not have."""
         for part in parts:
             if isinstance(part, Caption):
-                if self.media >= self.options.max_media:
+                if part.modality not in self.allowed or self.media >= self.options.max_media:
                     continue
                 self.media += 1
             yield part
 
 
-@torch.no_grad()
+class Row:
+    """One answer in the making.
+
+    Args:
+        request: what was asked, for a caption where a medium must be made and the LLM wrote none.
+
+    Attributes:
+        ids: all that was chosen, whole runs of signal tokens among it, and the stop token.
+        tokens: how many it has so far; a whole run of signal tokens counts as one.
+        ended: why the LLM is asked for no more, "stop" or "length"; None while it goes on.
+    """
+
+    def __init__(self, model: AnyGPT, options: Options, request: str) -> None:
+        self.model = model
+        self.options = options
+        self.request = request
+        self.ids: list[int] = []
+        self.tokens = 0
+        self.ended: str | None = None
+        self._chooser = Chooser(model, options)
+        self._text = Detokeniser(model.tokenizer, strip=True, stops=(*model.stop_strings, *options.stop))
+        self._marks = Marks(model.config.captioned)
+        self._missing = list(options.modalities or ())
+
+    def push(self, logits: Tensor) -> tuple[list[str | Caption], list[int]]:
+        """Logits (vocabulary) of the next token → what can now be told, and the ids to be read; none at the end."""
+        parts, ids = self._next(logits) if self.ended is None else ([], [])
+        while self.ended is not None and self._missing and not ids:
+            modality = self._missing.pop(0)
+            if modality in self.model.config.captioned:
+                parts.append(Caption(modality, self.request))
+            else:
+                ids = self.model.signals.run(modality)
+                self.ids += ids
+        return parts, ids
+
+    def _next(self, logits: Tensor) -> tuple[list[str | Caption], list[int]]:
+        signals, token = self.model.signals, self._chooser(logits)
+        self.tokens += 1
+        signal, stop = token >= signals.base, token in self.model.stops
+        whole = signal or stop  # the text before it
+        parts = list(self._marks.push(self._text.flush() if whole else self._text.push(token)))
+        if stop or self._text.stopped:
+            self.ended = "stop"
+        elif self.tokens == self.options.max_new_tokens:
+            self.ended = "length"
+            parts.extend(self._marks.push(self._text.flush()))
+        if signal or self.ended is not None:
+            parts.extend(self._marks.end())
+        parts = list(self._chooser.admit(parts))
+        modality = signals.modality(token) if signal else None
+        ids = [token] if modality is None else signals.run(modality)
+        self.ids += ids
+        for made in (modality, *(part.modality for part in parts if isinstance(part, Caption))):
+            if made in self._missing:
+                self._missing.remove(made)
+        return parts, [] if self.ended and not signal else ids
+
+
+class Batch:
+    """Answers in the making, a row each, a token at a time; rows can join and leave while others go on.
+
+    Args:
+        options: of each prompt.
+        memory: of the single prompt's conversation, to be read on from; a fresh one otherwise.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        model: AnyGPT,
+        prompts: Sequence[Prompt],
+        options: Sequence[Options],
+        memory: Memory | None = None,
+    ) -> None:
+        self.model = model
+        self.memory = memory or Memory(model, len(prompts))
+        self.rows = [Row(model, own, prompt.request) for prompt, own in zip(prompts, options, strict=True)]
+        rows, keys, media = [], [], []
+        for prompt in prompts:
+            waiting = iter(prompt.media)
+            keys = [next(waiting).fingerprint if token == MEDIUM else token for token in prompt.ids]
+            known = self.memory.recall(keys) if len(prompts) == 1 else 0
+            fresh, ids = prompt.media[prompt.ids[:known].count(MEDIUM) :], prompt.ids[known:]
+            adapted = model.adapt(fresh)
+            rows.append(model.embed(ids, adapted))
+            places = [place for place, token in enumerate(ids) if token == MEDIUM]
+            media.append(dict(zip(places, adapted, strict=True)))
+            keys = keys[known:]
+        self.logits, _ = self.memory.feed(rows, keys, media)
+
+    @torch.no_grad()
+    def step(self) -> Iterator[tuple[Row, str | Run | Caption]]:
+        """One token for each row: (row, text) as text grows, and (row, Run) or (row, Caption) where a medium belongs.
+
+        When the first token of a run is chosen, the run is read whole in this step; text goes on after it.
+        """
+        going, chosen = [], []
+        for slot, row in enumerate(self.rows):
+            parts, ids = row.push(self.logits[slot])
+            for part in parts:
+                yield row, part
+            if ids:
+                going.append(slot)
+                chosen.append(ids)
+        self.keep(going)
+        if not going:
+            return
+        slots = [self.model.embed(ids) for ids in chosen]
+        self.logits, hidden = self.memory.feed(slots, chosen[0])
+        for row, ids, own, states in zip(self.rows, chosen, slots, hidden, strict=True):
+            if ids[0] >= self.model.signals.base:
+                yield row, Run(self.model.signals.modality(ids[0]), states, torch.cat(own))
+
+    def keep(self, slots: list[int]) -> None:
+        """Go on with the rows in these places alone."""
+        if 0 < len(slots) < len(self.rows):
+            self.memory.keep(slots)
+            self.logits = self.logits[slots]
+        self.rows = [self.rows[slot] for slot in slots]
+
+    def join(self, other: Batch) -> None:
+        """Take in the rows of another batch, after this one's."""
+        self.memory.join(other.memory)
+        self.logits = torch.cat([self.logits, other.logits])
+        self.rows.extend(other.rows)
+
+
 def think(
     model: AnyGPT, prompts: Sequence[Prompt], options: Options, memory: Memory | None = None
 ) -> Iterator[tuple[int, str | Run | Caption]]:
-    """Answer prompts, yielding (row, text) as text grows, and (row, Run) or (row, Caption) where a medium belongs.
-
-    When the first token of a run is chosen, the run is read whole in one step; text goes on after it.
+    """Answer prompts, yielding (index, item) as `Batch.step` gives items.
 
     Args:
         memory: of the single prompt's conversation, to be read on from; a fresh one otherwise.
     """
-    memory = memory or Memory(model, len(prompts))
-    choosers = [Chooser(model, options) for _ in prompts]
-    texts = [Detokeniser(model.tokenizer, strip=True, stops=model.stop_strings) for _ in prompts]
-    marks = [Marks(model.config.captioned) for _ in prompts]
-    rows, keys, media = [], [], []
-    for prompt in prompts:
-        waiting = iter(prompt.media)
-        keys = [next(waiting).fingerprint if token == MEDIUM else token for token in prompt.ids]
-        known = memory.recall(keys) if len(prompts) == 1 else 0
-        fresh, ids = prompt.media[prompt.ids[:known].count(MEDIUM) :], prompt.ids[known:]
-        adapted = model.adapt(fresh)
-        rows.append(model.embed(ids, adapted))
-        places = [place for place, token in enumerate(ids) if token == MEDIUM]
-        media.append(dict(zip(places, adapted, strict=True)))
-        keys = keys[known:]
-    logits, _ = memory.feed(rows, keys, media)
-    live = list(range(len(prompts)))
-    for _ in range(options.max_new_tokens):
-        going, chosen = [], []
-        for slot, row in enumerate(live):
-            token = choosers[row](logits[slot])
-            signal = token >= model.signals.base
-            whole = signal or token in model.stops  # the text before it
-            parts = list(marks[row].push(texts[row].flush() if whole else texts[row].push(token)))
-            ended = token in model.stops or texts[row].stopped
-            if signal or ended:
-                parts.extend(marks[row].end())
-            for part in choosers[row].admit(parts):
-                yield row, part
-            if not ended:
-                going.append(slot)
-                chosen.append(model.signals.run(model.signals.modality(token)) if signal else [token])
-        if not going:
-            return
-        if len(going) < len(live):
-            memory.keep(going)
-            live = [live[slot] for slot in going]
-        rows = [model.embed(ids) for ids in chosen]
-        logits, hidden = memory.feed(rows, chosen[0])
-        for row, ids, slots, states in zip(live, chosen, rows, hidden, strict=True):
-            if ids[0] >= model.signals.base:
-                yield row, Run(model.signals.modality(ids[0]), states, torch.cat(slots))
-    for row in live:
-        parts = [*marks[row].push(texts[row].flush()), *marks[row].end()]
-        for part in choosers[row].admit(parts):
-            yield row, part
+    batch = Batch(model, prompts, [options] * len(prompts), memory)
+    places = {id(row): place for place, row in enumerate(batch.rows)}
+    while batch.rows:
+        for row, item in batch.step():
+            yield places[id(row)], item

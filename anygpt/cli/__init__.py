@@ -210,6 +210,66 @@ def generate(
 
 
 @app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; 0.0.0.0 is every one of this machine.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="ANYGPT_API_KEY", help="Clients must send it as a bearer token.")
+    ] = None,
+    allow_remote_media: Annotated[
+        bool, typer.Option("--allow-remote-media", help="Fetch media from public web addresses.")
+    ] = False,
+    max_batch: Annotated[int, typer.Option(min=1, help="Answers that are written at once.")] = 16,
+    max_queue: Annotated[int, typer.Option(min=1, help="Answers that wait; more get 429.")] = 64,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="Of a request.")] = 64,
+    max_megapixels: Annotated[
+        int, typer.Option(min=1, help="Of a request's pictures and its films' frames.")
+    ] = 256,
+    max_audio_seconds: Annotated[float, typer.Option(min=0.1, help="Of a sound that is sent.")] = 300,
+    max_video_seconds: Annotated[float, typer.Option(min=0.1, help="Of a film that is sent.")] = 60,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of prompt and answer together; what the LLM can read.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that an answer may take.")] = 300,
+) -> None:
+    """Serve a model to OpenAI's clients; Ctrl-C finishes what runs, a second one does not."""
+    from anygpt.cli.serve import serve
+
+    limits = {
+        "bytes": max_megabytes * 2**20,
+        "pixels": max_megapixels * 10**6,
+        "audio_seconds": max_audio_seconds,
+        "video_seconds": max_video_seconds,
+        "tokens": max_tokens,
+        "time": time_limit,
+        "batch": max_batch,
+        "queue": max_queue,
+    }
+    serve(model, host, port, api_key=api_key, allow_remote_media=allow_remote_media, limits=limits)
+
+
+@app.command()
+def ui(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ANYGPT_API_KEY", help="Of the API, and the page's password for the user anygpt."
+        ),
+    ] = None,
+) -> None:
+    """Chat in the browser: `anygpt serve` with a page at its root."""
+    from anygpt.cli.serve import serve
+
+    serve(model, host, port, api_key=api_key, allow_remote_media=False, limits={}, with_page=True)
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)] = DEFAULT_MODEL,
     suite: Annotated[str, typer.Option(help=f"What to measure: {', '.join(SUITES)} or all.")] = "all",

@@ -1,0 +1,77 @@
+"""`anygpt serve`: the server, until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from anygpt.cli.errors import CommandError
+from anygpt.cli.loading import find_model, load_model
+
+PAGE_PATIENCE = 5  # seconds; an open page never hangs up by itself
+
+
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    *,
+    api_key: str | None,
+    allow_remote_media: bool,
+    limits: dict[str, Any],
+    with_page: bool = False,
+) -> None:
+    """Serve `model` at host:port.
+
+    Args:
+        limits: the fields of `anygpt.serving.limits.Limits`.
+        with_page: also the page, at the root.
+    """
+    try:
+        import uvicorn
+
+        from anygpt.serving import application
+        from anygpt.serving.limits import Limits
+
+        if with_page:
+            os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+            from anygpt.serving import page
+    except ModuleNotFoundError as error:
+        extra = "ui" if with_page else "serve"
+        raise CommandError(f"{error.name} is missing; pip install 'anygpt[{extra}]'") from error
+    if api_key is not None and not api_key.strip():
+        raise CommandError("--api-key is empty; give one, or leave it out")
+    folder, config = find_model(model)
+    try:
+        listening = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise CommandError(f"--host {host} --port {port}: {error.strerror or error}") from error
+    with listening:
+        name = Path(model).resolve().name if Path(model).exists() else model
+        app = application.create(
+            load_model(folder, config),
+            name,
+            limits=Limits(**limits),
+            api_key=api_key,
+            allow_remote_media=allow_remote_media,
+        )
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}"
+        with tempfile.TemporaryDirectory(prefix="anygpt-page-", ignore_cleanup_errors=True) as media:
+            if with_page:
+                page.mount(app, f"{url}/v1", name, config, api_key, Path(media))
+                print(f"the page is at {url}", file=sys.stderr)
+            print(f"serving {name} at {url}/v1; Ctrl-C stops", file=sys.stderr)
+            settings = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=PAGE_PATIENCE if with_page else None,
+            )
+            uvicorn.Server(settings).run(sockets=[listening])
