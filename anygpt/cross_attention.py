@@ -69,12 +69,15 @@ class CrossAttention(nn.Module):
         self.tag.copy_(rows.float().mean(0))
 
     @contextmanager
-    def looking(self, media: Sequence[Sequence[Tensor]], blocks: Tensor, length: int) -> Iterator[None]:
+    def looking(
+        self, media: Sequence[Sequence[Tensor]], blocks: Tensor, length: int, first: Tensor | None = None
+    ) -> Iterator[None]:
         """Within the block, the LLM's last `length` slots look at `media`.
 
         Args:
             media: for each row its media's embeddings (tokens, hidden), in order.
             blocks: (B, all slots so far), the number of the medium whose tag a slot is, -1 for text.
+            first: of packed rows, (B, length), the number of the first medium that a slot may look at.
         """
         width = max([1, *(sum(len(medium) for medium in row) for row in media)])
         source = self.tag.new_zeros(len(media), width, len(self.tag))
@@ -90,7 +93,7 @@ class CrossAttention(nn.Module):
         latest = blocks.cummax(1).values[:, -length:, None]
         owners = owners[:, None]
         seen = owners == latest if self.looks_at == "last" else owners <= latest
-        self._seen = source, seen & (owners >= 0)
+        self._seen = source, seen & (owners >= (0 if first is None else first[:, :, None]))
         try:
             yield
         finally:

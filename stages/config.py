@@ -33,6 +33,8 @@ class TrainingConfig:
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
         batch_size: examples in a batch, in each process.
+        packing: several short examples of a batch in one row, none of which sees another, instead of padding behind each; and
+            steps of long and short examples, which without it have such as are about as long.
         gradient_accumulation: batches that make a step, in each process; with the loss of one batch of them all.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
@@ -61,6 +63,7 @@ class TrainingConfig:
     max_skipped: float = 0.01
     stage: str | None = None
     batch_size: int = 32
+    packing: bool = False
     gradient_accumulation: int = 1
     examples: int | None = None
     learning_rate: float = 1e-3

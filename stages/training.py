@@ -206,6 +206,7 @@ def _loop(
         process=accelerator.process_index,
         processes=accelerator.num_processes,
         longest=_longest(model, config),
+        packing=config.packing,
         skipped=stage.skipped if config.data is not None else None,
     )
 

@@ -88,9 +88,14 @@ def killed(stage: Stage[Any], step: int, *, resume: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STAGES)
-def test_a_run_killed_three_times_comes_to_the_same_end(name: str, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "packing"), [*((name, False) for name in STAGES), ("modality-switching", True)]
+)
+def test_a_run_killed_three_times_comes_to_the_same_end(
+    name: str, packing: bool, checkpoint: Path, tmp_path: Path
+) -> None:
     settings: dict[str, Any] = {"steps": STEPS, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 2}
+    settings["packing"] = packing
     settings |= {"checkpoint_steps": 3, "seed": 3, "gradient_accumulation": 2, "batch_size": 2}
     if name == "modality-switching":
         settings["lora_dropout"] = 0.1
@@ -172,9 +177,12 @@ def finished(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_as_one_and_go_on_together_after_a_kill(checkpoint: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": 30, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 1}
-    settings |= {"checkpoint_steps": 4, "learning_rate": 1e-3}
+@pytest.mark.parametrize("packing", [False, True])
+def test_two_processes_are_as_one_and_go_on_together_after_a_kill(
+    packing: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"steps": 30, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 2}
+    settings |= {"checkpoint_steps": 4, "learning_rate": 1e-3, "packing": packing}
     train(stage_on(EncodingAlignment, checkpoint, tmp_path / "one", batch_size=8, **settings))
     settings["batch_size"] = 4
     finished(launch(checkpoint, tmp_path / "two", **settings))
