@@ -51,7 +51,7 @@ class CrossAttention(nn.Module):
     def __init__(self, config: CrossAttentionConfig, llm: nn.Module, hidden: int) -> None:
         super().__init__()
         self.looks_at = config.looks_at
-        layers = _decoder_layers(llm)
+        layers = decoder_layers(llm)
         chosen = layers[config.every - 1 :: config.every]
         if not chosen:
             raise ConfigError(
@@ -110,7 +110,7 @@ class CrossAttention(nn.Module):
         return (), {**keywords, "hidden_states": self.layers[index](keywords["hidden_states"], *self._seen)}
 
 
-def _decoder_layers(llm: Any) -> list[nn.Module]:
+def decoder_layers(llm: Any) -> list[nn.Module]:
     """The LLM's layers, whatever they are called: the first list of modules that is as long as it is deep."""
     depth = llm.config.get_text_config().num_hidden_layers
     for module in llm.modules():

@@ -43,6 +43,7 @@ class TrainingConfig:
         warmup: share of the steps over which the learning rate rises.
         weight_decay: AdamW's.
         max_grad_norm: longer gradients are cut to this.
+        fsdp: several processes share out the LLM's weights and what trains; each computes with a layer at a time (FSDP2).
         dtype: `bfloat16` keeps the LLM in it where it is frozen, and computes in it; what trains stays float32.
         seed: of data, first weights and noise.
         workers: processes that draw examples ahead.
@@ -71,6 +72,7 @@ class TrainingConfig:
     warmup: float = 0.03
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    fsdp: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     workers: int = 1
