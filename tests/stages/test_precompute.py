@@ -14,8 +14,16 @@ from PIL import Image
 from short_runs import STAGES, stage_on
 
 from anygpt.config import ConfigError
+from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
-from anygpt.precomputed import EMBEDDINGS, FEATURES, embedding_stores, feature_stores, file_key
+from anygpt.precomputed import (
+    EMBEDDINGS,
+    FEATURES,
+    embedding_stores,
+    feature_stores,
+    file_key,
+    latent_stores,
+)
 from stages import encoding_alignment, precompute
 from stages.stage import Stage
 from stages.training import train
@@ -104,6 +112,36 @@ def test_captions_are_embedded_once(
     monkeypatch.setattr("decoders.diffusion.Decoder.encode_text", refuse)
     train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
     assert losses(tmp_path / "kept-run") == losses(tmp_path / "fly")
+
+
+def test_latents_are_made_once(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VAE's latents of the files that the assistant makes, for the denoising loss, as on the fly but for the sample."""
+    settings |= {"denoising_weight": 1.0, "denoising_steps": 1}
+    made = precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert made["image"] == 1 and made["audio"] == 1
+    precompute.encoder_features(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert sum(precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings)).values()) == 0
+    model = AnyGPT.from_pretrained(checkpoint)
+    stores = latent_stores(model, Path(settings["precomputed"]))
+    picture = open_medium("image", tmp_path / "media" / "9.jpg")
+    kept = stores["image"].get(file_key(tmp_path / "media" / "9.jpg"))
+    again = model.decoder("image").encode_media([picture], torch.Generator().manual_seed(0))[0]
+    assert kept is not None and torch.allclose(kept, again, atol=1e-6)
+
+    train(stage("decoder-alignment", checkpoint, tmp_path / "fly", **settings | {"precomputed": None}))
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a file was opened, or its latents made")
+
+    monkeypatch.setattr("anygpt.data.media.open_medium", refuse)
+    monkeypatch.setattr("decoders.diffusion.Decoder.encode_media", refuse)
+    train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
+    (tmp_path / "kept-run" / "log.jsonl").read_text().index("image denoising")
+
+    with pytest.raises(ConfigError, match="no decoder's latents"):
+        precompute.latents(stage("encoding-alignment", checkpoint, tmp_path, **settings))
 
 
 def test_by_command(
