@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -19,7 +21,8 @@ from tqdm import tqdm
 
 from anygpt.config import ConfigError
 from anygpt.data import open_source
-from anygpt.data.errors import BadItem
+from anygpt.data.errors import BadItem, DataError
+from anygpt.data.formats.nextgpt import NextGPT
 from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
 from anygpt.precomputed import (
@@ -39,6 +42,7 @@ from stages.stage import Stage
 
 SHARD = 2048  # tensors in a file
 TOGETHER = 32  # media that are encoded at once
+FAR = 0.05  # of a caption's embedding, in shares of its length: half precision is nearer by far
 
 Found = list[tuple[str, str, Any]]  # modality, key, what is computed from
 
@@ -175,14 +179,17 @@ def _computed(
 def caption_embeddings(stage: Stage[Any]) -> dict[str, int]:
     """Embed every caption of the media that the assistant makes in the stage's data; how many were new, by modality.
 
+    What a source has in its `embeddings` folder is taken from there.
+
     Raises:
-        ConfigError: no `precomputed` or no `data`, or a model that cannot be used.
+        ConfigError: no `precomputed` or no `data`, a model that cannot be used, or embeddings of another decoder.
     """
     model, folder, readers = _opened(stage)
     stores = embedding_stores(model, folder)
     captions = Captions()
+    read = _read_embeddings(readers, model, captions, stores)
     waiting: dict[str, dict[str, str]] = {modality: {} for modality in stores}
-    seen: dict[str, set[str]] = {modality: set() for modality in stores}
+    seen: dict[str, set[str]] = {modality: set(read[modality]) for modality in stores}
 
     def write(modality: str) -> None:
         names, waiting[modality] = waiting[modality], {}
@@ -204,6 +211,55 @@ def caption_embeddings(stage: Stage[Any]) -> dict[str, int]:
         for modality in stores:
             write(modality)
     return {modality: len(keys) for modality, keys in seen.items()}
+
+
+def _read_embeddings(
+    readers: list[Any], model: AnyGPT, captions: Captions, stores: dict[str, Store]
+) -> dict[str, dict[str, Tensor]]:
+    """NExT-GPT's files of captions' embeddings, by modality and caption's key, written to the stores.
+
+    The first of each modality must be what the model's own decoder makes of the caption, or they are another's.
+    """
+    found: dict[str, dict[str, Tensor]] = {modality: {} for modality in stores}
+    for reader in readers:
+        if reader.source.embeddings is None:
+            continue
+        if not isinstance(reader, NextGPT):
+            raise ConfigError(f"{reader.source.path}: embeddings are read of the format nextgpt alone")
+        for row in range(len(reader)):
+            with suppress(BadItem, KeyError, TypeError):  # training names it
+                for modality, caption, name in reader.embeddings(row):
+                    key = caption_key(caption)
+                    if modality not in stores or key in stores[modality] or key in found[modality]:
+                        continue
+                    shape = model.decoder(modality).conditioning_shape
+                    value = _numbers(Path(reader.source.embeddings, name))
+                    if value is not None and value.numel() == shape[0] * shape[1]:
+                        found[modality][key] = value.reshape(shape)
+                        if len(found[modality]) == 1:
+                            _check_embedding(
+                                value.reshape(shape), captions(model, modality, [caption])[0], name
+                            )
+    for modality, values in found.items():
+        if values:
+            stores[modality].write(values)
+    return found
+
+
+def _numbers(path: Path) -> Tensor | None:
+    """A `.npy` file's; None where it is missing or damaged: the caption is embedded instead."""
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
+    except (OSError, ValueError):
+        return None
+
+
+def _check_embedding(value: Tensor, own: Tensor, name: str) -> None:
+    apart = float((value - own.float().cpu()).norm() / own.float().norm())
+    if apart > FAR:
+        raise DataError(
+            f"{name} is not what this model's decoder makes of its caption ({apart:.0%} apart); leave 'embeddings' out"
+        )
 
 
 def _captions(readers: list[Any]) -> Iterator[tuple[str, str]]:

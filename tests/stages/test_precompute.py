@@ -1,5 +1,6 @@
 """Features and embeddings computed once: the same training, noticed when stale, and a run that goes on."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -14,11 +15,13 @@ from PIL import Image
 from short_runs import STAGES, stage_on
 
 from anygpt.config import ConfigError
+from anygpt.data import DataError
 from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
 from anygpt.precomputed import (
     EMBEDDINGS,
     FEATURES,
+    caption_key,
     embedding_stores,
     feature_stores,
     file_key,
@@ -114,6 +117,36 @@ def test_captions_are_embedded_once(
     assert losses(tmp_path / "kept-run") == losses(tmp_path / "fly")
 
 
+def test_nextgpts_files_of_embeddings_are_read_and_those_of_another_decoder_refused(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    model = AnyGPT.from_pretrained(checkpoint)
+    folder = tmp_path / "embed"
+    folder.mkdir()
+    wanted = {}
+    for modality, caption, name in (
+        ("image", "a boat", "9.jpg.npy"),  # named in the row, and by the picture's name
+        ("audio", "rain", "it_1.wav.npy"),
+        ("audio", "rain falling", "7.wav.npy"),
+    ):
+        made = model.decoder(modality).encode_text([caption])[0].half().numpy()
+        wanted[modality, caption] = made
+        np.save(folder / name, made.squeeze(0) if modality == "audio" else made)
+    sources = [dataclasses.replace(source, embeddings=str(folder)) for source in settings["data"][1::-1]]
+    settings |= {"data": tuple(sources), "denoising_weight": 0.0}
+    made = precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert made["image"] == 1 and made["audio"] == 2
+    stores = embedding_stores(model, Path(settings["precomputed"]))
+    for (modality, caption), value in wanted.items():
+        kept = stores[modality].get(caption_key(caption))
+        assert kept is not None and np.array_equal(kept.numpy(), value.astype(np.float32)), caption
+
+    np.save(folder / "9.jpg.npy", -wanted["image", "a boat"])
+    settings["precomputed"] = str(tmp_path / "other")
+    with pytest.raises(DataError, match=r"9\.jpg\.npy is not what this model's decoder makes"):
+        precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+
+
 def test_latents_are_made_once(
     checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,8 +171,9 @@ def test_latents_are_made_once(
     monkeypatch.setattr("anygpt.data.media.open_medium", refuse)
     monkeypatch.setattr("decoders.diffusion.Decoder.encode_media", refuse)
     train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
-    (tmp_path / "kept-run" / "log.jsonl").read_text().index("image denoising")
+    assert "denoising" in (tmp_path / "kept-run" / "log.jsonl").read_text()
 
+    settings = {key: value for key, value in settings.items() if not key.startswith("denoising")}
     with pytest.raises(ConfigError, match="no decoder's latents"):
         precompute.latents(stage("encoding-alignment", checkpoint, tmp_path, **settings))
 
