@@ -54,7 +54,7 @@ class Timed:
         return 1000 * statistics.median(after - before for before, after in pairwise(self.begun[2:]))
 
 
-def bare(stage: EncodingAlignment, model: AnyGPT, steps: list[list[Prompt]]) -> float:
+def bare(model: AnyGPT, steps: list[list[Prompt]]) -> float:
     """Milliseconds a step of the shortest loop that learns the same."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
@@ -112,8 +112,8 @@ def main() -> None:
         for batch in steps:
             model.encode([medium for prompt in batch for medium in prompt.media])
         steps = steps[WARM:]
-        bare(stage, model, steps[:3])
-        times = [(bare(stage, model, steps), ours(stage, model, steps, folder)) for _ in range(TURNS)]
+        bare(model, steps[:3])
+        times = [(bare(model, steps), ours(stage, model, steps, folder)) for _ in range(TURNS)]
     plain, full = (statistics.median(column) for column in zip(*times, strict=True))
     print("| stage 1, features known | ms a step | share of a step |\n| --- | ---: | ---: |")
     print(f"| bare loop | {plain:.1f} | |")
