@@ -44,7 +44,7 @@ def speed(stage: ModalitySwitching, model: AnyGPT, steps: Batches) -> float:
     for number, batch in enumerate(steps):
         if number == WARM:
             begun = time.process_time()
-        stage.loss(model, batch, number)[0].backward()  # type: ignore[no-untyped-call]
+        stage.loss(model, batch, number)[0].backward()
         model.zero_grad()
     return BATCH * (len(steps) - WARM) / (time.process_time() - begun)
 

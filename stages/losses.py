@@ -197,7 +197,7 @@ def denoising_losses(
         rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
         decoder = model.decoder(modality)
         if rows and decoder.has_denoising_loss:
-            media = [states.targets[row].medium for row in rows]
+            media: list[Any] = [states.targets[row].medium for row in rows]
             # what has no latents yet gets them in one batch
             new = [place for place, medium in enumerate(media) if not isinstance(medium, Tensor)]
             if new:
