@@ -35,7 +35,14 @@ def check_maskable(config: Any) -> None:
         )
 
 
-def media_mask(config: Any, embeddings: Tensor, mask: Tensor, blocks: Tensor, cache: Any | None) -> Any:
+def media_mask(
+    config: Any,
+    embeddings: Tensor,
+    mask: Tensor | None,
+    blocks: Tensor,
+    cache: Any | None,
+    positions: Tensor | None,
+) -> Any:
     """What the LLM takes as its attention mask, so that slots of one medium see each other and all else is causal.
 
     In the form that the LLM's implementation of attention and its kinds of layers want.
@@ -43,9 +50,10 @@ def media_mask(config: Any, embeddings: Tensor, mask: Tensor, blocks: Tensor, ca
     Args:
         config: the LLM's.
         embeddings: (B, L, hidden), what it reads next.
-        mask: (B, slots in the cache + L), 0 at padding.
-        blocks: as `mask`, the number of the medium that a slot belongs to, -1 for text.
+        mask: (B, slots in the cache + L), 0 at padding; None for packed rows.
+        blocks: (B, slots in the cache + L), the number of the medium that a slot belongs to, -1 for text.
         cache: what it has read, or None.
+        positions: (B, L), of packed rows; elsewhere they make no difference.
     """
     from transformers.masking_utils import create_masks_for_generate
 
@@ -56,5 +64,6 @@ def media_mask(config: Any, embeddings: Tensor, mask: Tensor, blocks: Tensor, ca
         inputs_embeds=embeddings,
         attention_mask=mask,
         cache=cache,
+        position_ids=positions,
         block_sequence_ids=blocks,
     )

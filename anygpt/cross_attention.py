@@ -51,7 +51,7 @@ class CrossAttention(nn.Module):
     def __init__(self, config: CrossAttentionConfig, llm: nn.Module, hidden: int) -> None:
         super().__init__()
         self.looks_at = config.looks_at
-        layers = _decoder_layers(llm)
+        layers = decoder_layers(llm)
         chosen = layers[config.every - 1 :: config.every]
         if not chosen:
             raise ConfigError(
@@ -69,12 +69,15 @@ class CrossAttention(nn.Module):
         self.tag.copy_(rows.float().mean(0))
 
     @contextmanager
-    def looking(self, media: Sequence[Sequence[Tensor]], blocks: Tensor, length: int) -> Iterator[None]:
+    def looking(
+        self, media: Sequence[Sequence[Tensor]], blocks: Tensor, length: int, first: Tensor | None = None
+    ) -> Iterator[None]:
         """Within the block, the LLM's last `length` slots look at `media`.
 
         Args:
             media: for each row its media's embeddings (tokens, hidden), in order.
             blocks: (B, all slots so far), the number of the medium whose tag a slot is, -1 for text.
+            first: of packed rows, (B, length), the number of the first medium that a slot may look at.
         """
         width = max([1, *(sum(len(medium) for medium in row) for row in media)])
         source = self.tag.new_zeros(len(media), width, len(self.tag))
@@ -90,7 +93,7 @@ class CrossAttention(nn.Module):
         latest = blocks.cummax(1).values[:, -length:, None]
         owners = owners[:, None]
         seen = owners == latest if self.looks_at == "last" else owners <= latest
-        self._seen = source, seen & (owners >= 0)
+        self._seen = source, seen & (owners >= (0 if first is None else first[:, :, None]))
         try:
             yield
         finally:
@@ -107,7 +110,7 @@ class CrossAttention(nn.Module):
         return (), {**keywords, "hidden_states": self.layers[index](keywords["hidden_states"], *self._seen)}
 
 
-def _decoder_layers(llm: Any) -> list[nn.Module]:
+def decoder_layers(llm: Any) -> list[nn.Module]:
     """The LLM's layers, whatever they are called: the first list of modules that is as long as it is deep."""
     depth = llm.config.get_text_config().num_hidden_layers
     for module in llm.modules():

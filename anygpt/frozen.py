@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from anygpt.config import ConfigError
 
@@ -41,7 +42,10 @@ def load_llm(name: str, dtype: torch.dtype | Literal["auto"], *, outline: bool =
 
 
 def fingerprint(module: nn.Module) -> str:
-    """sha256 over names and weights, without LoRA matrices and what PEFT adds to names."""
+    """sha256 over names and weights, without LoRA matrices and what PEFT adds to names.
+
+    Of weights that processes share out, all must ask at once.
+    """
     weights = {
         name.removeprefix("base_model.model.").replace(".base_layer.", "."): value
         for name, value in module.state_dict().items()
@@ -49,6 +53,9 @@ def fingerprint(module: nn.Module) -> str:
     }
     digest = hashlib.sha256()
     for name in sorted(weights):
+        value = weights[name].detach()
+        if isinstance(value, DTensor):
+            value = value.full_tensor()
         digest.update(name.encode())
-        digest.update(weights[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
 from anygpt.familiarity import Familiarity
 from anygpt.frozen import fingerprint, load_llm
+from anygpt.packing import check_packable, first_media, pack
 from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
 from anygpt.projections import build_projection
 from anygpt.signals import Signals
@@ -49,7 +50,7 @@ class SignalStates:
 
 @dataclass
 class Output:
-    """A training step's forward pass over B prompts, padded on the right to L slots.
+    """A training step's forward pass over prompts in B rows, padded on the right to L slots.
 
     Attributes:
         loss: mean cross-entropy of the labelled tokens.
@@ -283,7 +284,7 @@ class AnyGPT(nn.Module):
     def think(
         self,
         embeddings: Tensor,
-        mask: Tensor,
+        mask: Tensor | None,
         blocks: Tensor | None = None,
         media: Sequence[Sequence[Tensor]] = (),
         **options: Any,
@@ -292,9 +293,10 @@ class AnyGPT(nn.Module):
 
         Args:
             embeddings: (B, L, hidden).
-            mask: (B, slots in the cache + L), 0 at padding.
-            blocks: as `mask`, the number of the medium that a slot belongs to, counted from 0 in each row, and
-                -1 for text; None where there are no media.
+            mask: (B, slots in the cache + L), 0 at padding. None for packed rows without a cache: wherever
+                `position_ids` do not go on by one, another conversation begins, which sees nothing of the one before.
+            blocks: (B, slots in the cache + L), the number of the medium that a slot belongs to, counted from 0 in
+                each row, and -1 for text; None where there are no media.
             media: each row's media as `adapt` gives them, those in the cache too; only cross-attention looks
                 at them.
             options: `position_ids`, `cache`, `use_cache`, as transformers takes them.
@@ -303,14 +305,19 @@ class AnyGPT(nn.Module):
             Logits (B, L, LLM's vocabulary + signal tokens) and the last layer's states (B, L, hidden).
         """
         attention: Any = mask
+        positions = options.get("position_ids")
         if blocks is None:
-            blocks = torch.full_like(mask, -1)
+            blocks = torch.full(embeddings.shape[:2], -1, device=embeddings.device)
+            if mask is not None:
+                blocks = torch.full_like(mask, -1)
         looking: AbstractContextManager[None] = nullcontext()
         if self.cross_attention is not None:
             media = media or [[]] * len(embeddings)
-            looking = self.cross_attention.looking(media, blocks, embeddings.shape[1])
+            first = first_media(blocks, positions) if mask is None and positions is not None else None
+            looking = self.cross_attention.looking(media, blocks, embeddings.shape[1], first)
         elif self.config.media_attention == "bidirectional":
-            attention = media_mask(self.llm.config, embeddings, mask, blocks, options.get("cache"))
+            cache = options.get("cache")
+            attention = media_mask(self.llm.config, embeddings, mask, blocks, cache, positions)
         with looking:
             output = self.llm(
                 inputs_embeds=embeddings, attention_mask=attention, output_hidden_states=True, **options
@@ -318,48 +325,83 @@ class AnyGPT(nn.Module):
         hidden = output.hidden_states[-1]
         return torch.cat([output.logits, self.signals.logits(hidden)], -1), hidden
 
-    def forward(self, prompts: Sequence[Prompt]) -> Output:
-        """A training step's forward pass over prompts that `processor(…, training=True)` made."""
+    def forward(self, prompts: Sequence[Prompt], *, packing: bool = False) -> Output:
+        """A training step's forward pass over prompts that `processor(…, training=True)` made.
+
+        Args:
+            packing: several short prompts in a row, none of which sees another, instead of a row padded for each. The
+                loss is the same but for rounding.
+
+        Raises:
+            ConfigError: `packing` with an LLM that is not attention alone.
+        """
         adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
         media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
         slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
-        rows = [torch.cat(row) for row in slots]
+        lengths = [sum(map(len, row)) for row in slots]
+        if packing:
+            check_packable(self.llm.config)
+        rows = pack(lengths) if packing else [[index] for index in range(len(prompts))]
         labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, slots, strict=True)]
-        pad = nn.utils.rnn.pad_sequence
-        embeddings = pad(rows, batch_first=True)
-        target = pad(labels, batch_first=True, padding_value=IGNORE)
-        mask = pad(
-            [torch.ones(len(row), dtype=torch.long, device=self.device) for row in rows], batch_first=True
-        )
-        blocks = pad(
+
+        def laid_out(values: Sequence[Tensor], padding: int = 0) -> Tensor:
+            joined = [torch.cat([values[index] for index in row]) for row in rows]
+            return nn.utils.rnn.pad_sequence(joined, batch_first=True, padding_value=padding)
+
+        embeddings = laid_out([torch.cat(own) for own in slots])
+        target = laid_out(labels, IGNORE)
+        positions = laid_out([torch.arange(length, device=self.device) for length in lengths])
+        blocks = nn.utils.rnn.pad_sequence(
             [
-                block_ids(row, [token == MEDIUM for token in prompt.ids])
-                for prompt, row in zip(prompts, slots, strict=True)
+                block_ids(
+                    [slot for index in row for slot in slots[index]],
+                    [token == MEDIUM for index in row for token in prompts[index].ids],
+                )
+                for row in rows
             ],
             batch_first=True,
             padding_value=-1,
         ).to(self.device)
-        logits, hidden = self.think(embeddings, mask, blocks, media, use_cache=False)
+        seen = [[medium for index in row for medium in media[index]] for row in rows]
+        if packing:
+            logits, hidden = self.think(
+                embeddings, None, blocks, seen, position_ids=positions, use_cache=False
+            )
+        else:
+            mask = laid_out([torch.ones(length, dtype=torch.long, device=self.device) for length in lengths])
+            logits, hidden = self.think(embeddings, mask, blocks, seen, use_cache=False)
         loss = F.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(),
             target[:, 1:].flatten(),
             ignore_index=IGNORE,
             reduction="sum",
         ) / (target[:, 1:] != IGNORE).sum().clamp(min=1)
-        return Output(loss, logits, hidden, target, self._signal_states(prompts, slots, hidden))
+        places = {
+            index: (number, start)
+            for number, row in enumerate(rows)
+            for index, start in zip(row, itertools.accumulate((lengths[i] for i in row), initial=0))
+        }
+        states = self._signal_states(prompts, slots, hidden, places)
+        return Output(loss, logits, hidden, target, states)
 
     def _signal_states(
-        self, prompts: Sequence[Prompt], slots: Sequence[list[Tensor]], hidden: Tensor
+        self,
+        prompts: Sequence[Prompt],
+        slots: Sequence[list[Tensor]],
+        hidden: Tensor,
+        places: dict[int, tuple[int, int]],
     ) -> dict[str, SignalStates]:
+        """`places`: each prompt's row of `hidden`, and where it begins there."""
         found: dict[str, list[tuple[int, int, Target]]] = {}
-        for index, (prompt, row) in enumerate(zip(prompts, slots, strict=True)):
-            starts = list(itertools.accumulate((len(slot) for slot in row), initial=0))
+        for index, (prompt, own) in enumerate(zip(prompts, slots, strict=True)):
+            row, begin = places[index]
+            starts = list(itertools.accumulate((len(slot) for slot in own), initial=begin))
             for target in prompt.targets:
-                found.setdefault(target.modality, []).append((index, starts[target.start], target))
+                found.setdefault(target.modality, []).append((row, starts[target.start], target))
         states = {}
         for modality, entries in found.items():
             run = self.signals.run(modality)
-            thought = torch.stack([hidden[index, start : start + len(run)] for index, start, _ in entries])
+            thought = torch.stack([hidden[row, start : start + len(run)] for row, start, _ in entries])
             embeddings = self.signal_embeddings(modality).expand(len(entries), -1, -1)
             states[modality] = SignalStates(thought, embeddings, [target for *_, target in entries])
         return states
@@ -584,6 +626,6 @@ def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[M
 
 
 def _labels(prompt: Prompt, slots: Sequence[Tensor], device: torch.device) -> Tensor:
-    """The prompt's labels, one for each slot."""
+    """The prompt's labels, one for each slot; nothing that comes before it leads to its first token."""
     lengths = torch.tensor([len(slot) for slot in slots])
-    return torch.tensor(prompt.labels).repeat_interleave(lengths).to(device)
+    return torch.tensor([IGNORE, *prompt.labels[1:]]).repeat_interleave(lengths).to(device)

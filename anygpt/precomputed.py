@@ -2,6 +2,7 @@
 
 FOLDER/encoder-features/image-6f0c…/3f2a….safetensors       a file's features, by the file's identity
        caption-embeddings/audio-91be…/77c0….safetensors     a caption's embedding, by the caption
+       latents/video-02d4…/9b1c….safetensors                what a decoder's VAE makes of a file, by the file's identity
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from anygpt.frozen import fingerprint
 if TYPE_CHECKING:
     from anygpt.model import AnyGPT
 
-FEATURES, EMBEDDINGS = "encoder-features", "caption-embeddings"
+FEATURES, EMBEDDINGS, LATENTS = "encoder-features", "caption-embeddings", "latents"
 
 
 class Store:
@@ -77,14 +78,27 @@ def feature_stores(model: AnyGPT, folder: Path) -> dict[str, Store]:
 
 def embedding_stores(model: AnyGPT, folder: Path) -> dict[str, Store]:
     """For each output modality the embeddings of captions, by `caption_key`, that the model's decoder made."""
-    stores = {}
-    for modality, entry in model.config.outputs.items():
-        parts = nn.ModuleDict(model.decoder(modality).modules)
-        settings = _settings(find_part(entry.decoder, model.root))
-        stores[modality] = Store(
-            folder / EMBEDDINGS / f"{modality}-{_hash(modality, fingerprint(parts), *settings)}"
+    return {
+        modality: Store(folder / EMBEDDINGS / f"{modality}-{_hash(*_decoder(model, modality))}")
+        for modality in model.config.outputs
+    }
+
+
+def latent_stores(model: AnyGPT, folder: Path) -> dict[str, Store]:
+    """For each output modality the latents of files, by `file_key`, of the size that the model's decoder is set to."""
+    return {
+        modality: Store(
+            folder / LATENTS / f"{modality}-{_hash(*_decoder(model, modality), json.dumps(entry.generation))}"
         )
-    return stores
+        for modality, entry in model.config.outputs.items()
+    }
+
+
+def _decoder(model: AnyGPT, modality: str) -> list[str]:
+    """What a decoder is, whatever it is called."""
+    parts = nn.ModuleDict(model.decoder(modality).modules)
+    settings = _settings(find_part(model.config.outputs[modality].decoder, model.root))
+    return [modality, fingerprint(parts), *settings]
 
 
 def file_key(path: Path) -> str:

@@ -68,7 +68,7 @@ class Target:
     Attributes:
         start: index in `Prompt.ids` of the first of its run of signal tokens.
         caption: the text whose embedding the conditioning should come near, or None.
-        medium: the object itself (see `encoders.media`), or None.
+        medium: the object itself (see `encoders.media`), or its decoder's latents (see `anygpt.precomputed`), or None.
     """
 
     modality: str
@@ -378,7 +378,7 @@ class Processor:
             made = ", ".join(self.signals) or "text alone"
             raise MessageError(f"this model does not make {modality}; it makes {made}")
         if training:
-            medium = load(part).get(modality)
+            medium = part["latents"] if "latents" in part else load(part).get(modality)
             prompt.targets.append(Target(modality, len(prompt.ids), part.get("caption"), medium))
         prompt.ids.extend(self.signals[modality])
         prompt.labels.extend(self.signals[modality])

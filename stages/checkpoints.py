@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from stages.sharding import shared_as, whole
+
 KEPT = 2  # checkpoints
 
 
@@ -31,23 +33,34 @@ def newest(folder: Path) -> Path | None:
 
 
 def save(
-    folder: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    *,
+    main: bool = True,
 ) -> None:
     """Write a checkpoint of `state["step"]` steps, and forget all but the newest `KEPT`.
+
+    Args:
+        main: this process writes; the others give it their shares, where there are any.
 
     Raises:
         CheckpointError: the disk is full, or the folder cannot be written.
     """
+    weights, averages = whole(dict(parameters)), whole(optimizer.state_dict())
+    if not main:
+        return
     path = folder / f"step-{state['step']:08d}"
     temporary = folder / ".unfinished"  # one is left where a process was killed
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         save_file(
-            {name: value.detach().contiguous() for name, value in parameters.items()},
+            {name: value.detach().contiguous() for name, value in weights.items()},
             temporary / "weights.safetensors",
         )
-        torch.save(optimizer.state_dict(), temporary / "optimizer.pt")
+        torch.save(averages, temporary / "optimizer.pt")
         (temporary / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
         for file in temporary.iterdir():  # to the disk, before the name says that they are there
             with file.open("rb") as opened:
@@ -92,5 +105,11 @@ def load(path: Path, parameters: dict[str, nn.Parameter], optimizer: torch.optim
             f"the checkpoint {path} holds other weights than this stage trains; its model or stage is another"
         )
     for name, value in parameters.items():
-        value.copy_(weights[name])
-    optimizer.load_state_dict(torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"))
+        value.copy_(shared_as(weights[name], value))
+    kept = torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu")
+    in_order = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept["state"] = {
+        number: {name: shared_as(value, in_order[number]) for name, value in averages.items()}
+        for number, averages in kept["state"].items()
+    }
+    optimizer.load_state_dict(kept)

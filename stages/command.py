@@ -12,15 +12,15 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError
 
 from anygpt.config import ConfigError
-from anygpt.precomputed import EMBEDDINGS, FEATURES
+from anygpt.precomputed import EMBEDDINGS, FEATURES, LATENTS
 from stages.checkpoints import CheckpointError
 from stages.config import read_config
 from stages.dry_run import dry_run
-from stages.precompute import caption_embeddings, encoder_features
+from stages.precompute import caption_embeddings, encoder_features, latents
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, train
 
-PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings}
+PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings, LATENTS: latents}
 
 
 class _Arguments(argparse.ArgumentParser):

@@ -33,6 +33,8 @@ class TrainingConfig:
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
         batch_size: examples in a batch, in each process.
+        packing: several short examples of a batch in one row, none of which sees another, instead of padding behind each; and
+            steps of long and short examples, which without it have such as are about as long.
         gradient_accumulation: batches that make a step, in each process; with the loss of one batch of them all.
         examples: how many are drawn before the same ones come again; None draws new ones to the end. What the encoders
             made of them is kept, so a second time costs less.
@@ -41,6 +43,7 @@ class TrainingConfig:
         warmup: share of the steps over which the learning rate rises.
         weight_decay: AdamW's.
         max_grad_norm: longer gradients are cut to this.
+        fsdp: several processes share out the LLM's weights and what trains; each computes with a layer at a time (FSDP2).
         dtype: `bfloat16` keeps the LLM in it where it is frozen, and computes in it; what trains stays float32.
         seed: of data, first weights and noise.
         workers: processes that draw examples ahead.
@@ -61,6 +64,7 @@ class TrainingConfig:
     max_skipped: float = 0.01
     stage: str | None = None
     batch_size: int = 32
+    packing: bool = False
     gradient_accumulation: int = 1
     examples: int | None = None
     learning_rate: float = 1e-3
@@ -68,6 +72,7 @@ class TrainingConfig:
     warmup: float = 0.03
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    fsdp: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     workers: int = 1

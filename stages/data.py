@@ -50,9 +50,10 @@ class Groups(Dataset[bytes]):
         processor: Processor,
         width: int,
         longest: int | None = None,
+        packing: bool = False,
     ) -> None:
         self.examples, self.processor, self.width = examples, processor, width
-        self.longest = longest
+        self.longest, self.packing = longest, packing
 
     def __getitem__(self, index: int) -> bytes:
         first = index * TURN * self.width
@@ -61,7 +62,8 @@ class Groups(Dataset[bytes]):
             prompts, read, skips = usable(self.examples, indices, prompt_maker(self.processor, self.longest))
         except DataError as error:  # raised again in the main process, without a worker's traceback
             return pickle.dumps(error)
-        prompts.sort(key=_length_of)
+        if not self.packing:
+            prompts.sort(key=_length_of)
         group: Group = (
             [prompts[i : i + self.width] for i in range(0, len(prompts), self.width)],
             read,
@@ -83,6 +85,7 @@ def batches(
     process: int = 0,
     processes: int = 1,
     longest: int | None = None,
+    packing: bool = False,
     skipped: Skipped | None = None,
 ) -> Iterator[list[list[Prompt]]]:
     """One process's batches, `accumulation` a step, for the steps from `start` to `steps`.
@@ -95,6 +98,8 @@ def batches(
 
     Args:
         longest: tokens of an example that the LLM can read; of a mixture, longer ones are left out.
+        packing: a batch's examples are to be packed, for which long and short ones together do best; otherwise a step has
+            such as are about as long.
         skipped: is told what was left out; needed with a mixture.
 
     Raises:
@@ -111,7 +116,7 @@ def batches(
     times = Counter(number for numbers in order for number in numbers)
     kept: dict[int, list[list[Prompt]]] = {}
     loader = DataLoader(
-        Groups(examples, processor, width, longest),
+        Groups(examples, processor, width, longest, packing),
         batch_size=None,
         sampler=list(times),
         num_workers=workers,
@@ -134,7 +139,9 @@ def batches(
             groups.append(group)
         for place, rank in enumerate(np.random.default_rng([seed, turn]).permutation(TURN)):
             if start <= turn * TURN + place < steps:
-                prompts = sorted((prompt for group in groups for prompt in group[rank]), key=_length_of)
+                prompts = [prompt for group in groups for prompt in group[rank]]
+                if not packing:
+                    prompts.sort(key=_length_of)
                 yield [prompts[i : i + batch_size] for i in range(0, len(prompts), batch_size)]
         for number in numbers:
             if number in kept:

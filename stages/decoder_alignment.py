@@ -90,7 +90,7 @@ class DecoderAlignment(SignalStage[DecoderAlignmentConfig]):
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token, and for each modality the distance to the captions' embeddings and, in some steps, denoising."""
-        output = model(batch)
+        output = model(batch, packing=self.config.packing)
         losses, conditioning = signal_losses(model, output, self.captions, self.config, near_captions)
         if self._denoises(step):
             denoising = denoising_losses(model, output.signals, conditioning, self.config.denoising_items)

@@ -49,7 +49,7 @@ class EncodingAlignment(Stage[TrainingConfig]):
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Cross-entropy of the answers' tokens."""
-        return {"text": model(batch).loss}
+        return {"text": model(batch, packing=self.config.packing).loss}
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of answers that are right word for word: of all, and of those about each modality."""

@@ -197,12 +197,19 @@ def denoising_losses(
         rows = [row for row, target in enumerate(states.targets) if target.medium is not None][:items]
         decoder = model.decoder(modality)
         if rows and decoder.has_denoising_loss:
-            media = [_bare(states.targets[row].medium, decoder.rate) for row in rows]
-            losses[modality] = decoder.denoising_loss(conditioning[modality][rows], media)
+            media: list[Any] = [states.targets[row].medium for row in rows]
+            # what has no latents yet gets them in one batch
+            new = [place for place, medium in enumerate(media) if not isinstance(medium, Tensor)]
+            if new:
+                made = decoder.encode_media([bare(media[place], decoder.rate) for place in new])
+                for place, latents in zip(new, made, strict=True):
+                    media[place] = latents
+            latents = torch.stack([medium.to(model.device) for medium in media])
+            losses[modality] = decoder.denoising_loss(conditioning[modality][rows], latents)
     return losses
 
 
-def _bare(medium: Any, rate: float | None) -> Any:
+def bare(medium: Any, rate: float | None) -> Any:
     """A medium of `encoders.media` as decoders take it: a sound's samples at `rate` Hz, a film's frames, a picture as it is."""
     if isinstance(medium, Audio) and rate is not None:
         return resample(torch.from_numpy(medium.samples), medium.rate, int(rate)).numpy()

@@ -83,7 +83,9 @@ class ModalitySwitching(SignalStage[ModalitySwitchingConfig]):
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Next token in all of the dialogue's answers, and the distance to the captions' embeddings."""
-        return signal_losses(model, model(batch), self.captions, self.config, near_captions)[0]
+        return signal_losses(
+            model, model(batch, packing=self.config.packing), self.captions, self.config, near_captions
+        )[0]
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The shares of answers with the right set of media, and of those with the right words."""

@@ -49,6 +49,8 @@ class QueryPretrainingConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.packing:
+            raise ConfigError("packing is for stages that run the LLM, which this one does not")
         for name in ("longest", "width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anygpt.model import AnyGPT
-from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores
+from anygpt.precomputed import EMBEDDINGS, embedding_stores, feature_stores, latent_stores
 from anygpt.processor import Prompt
 from anygpt.toyworld.phrases import near_captions
 from stages.losses import Captions, SignalConfig, signal_items
@@ -29,14 +29,14 @@ class SignalStage(Stage[Settings]):
         self.captions = Captions()
 
     def use_precomputed(self, model: AnyGPT) -> None:
-        """As any stage's, and captions' embeddings."""
+        """As any stage's, and captions' embeddings, and latents where the stage learns from media themselves."""
         if self.config.precomputed is not None:
             folder = Path(self.config.precomputed)
-            self.features, self.captions.stores = (
-                feature_stores(model, folder),
-                embedding_stores(model, folder),
-            )
-            self._check_precomputed(self.captions.stores, EMBEDDINGS)
+            self.features = feature_stores(model, folder)
+            self.captions.stores = embedding_stores(model, folder)
+            if self.outputs:
+                self.latents = latent_stores(model, folder)
+            self._check_precomputed(EMBEDDINGS, self.captions.stores, self.latents)
 
     @property
     def weights(self) -> dict[str, float]:

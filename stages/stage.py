@@ -54,6 +54,7 @@ class Stage(ABC, Generic[Settings]):
             raise ConfigError(f"these settings are for the stage {config.stage!r}, not for {self.name!r}")
         self.config = config
         self.features: dict[str, Store] = {}
+        self.latents: dict[str, Store] = {}
 
     def size(self, split: Split) -> int:
         """How many examples a split has; the training's may come again."""
@@ -109,7 +110,7 @@ class Stage(ABC, Generic[Settings]):
             measured=config.measured_examples,
             task=self.task,
             outputs=self.outputs,
-            known=self._known if self.features else None,
+            known=self._known if self.features or self.latents else None,
         )
 
     def use_precomputed(self, model: AnyGPT) -> None:
@@ -120,19 +121,19 @@ class Stage(ABC, Generic[Settings]):
         """
         if self.config.precomputed is not None:
             self.features = feature_stores(model, Path(self.config.precomputed))
-            self._check_precomputed(self.features, FEATURES)
+            self._check_precomputed(FEATURES, self.features)
 
-    def _check_precomputed(self, stores: Mapping[str, Store], what: str) -> None:
+    def _check_precomputed(self, what: str, *stores: Mapping[str, Store]) -> None:
         if self.config.data is None:
             raise ConfigError("precomputed needs data: the toy world's media are no files")
-        if not any(map(len, stores.values())):
+        if not any(len(store) for kind in stores for store in kind.values()):
             raise ConfigError(
                 f"precomputed: {self.config.precomputed} holds no {what} of this model's own parts and their settings; "
                 f"run: anygpt precompute {what} {self.name} --config …"
             )
 
-    def _known(self, modality: str, path: Path) -> Tensor | None:
-        store = self.features.get(modality)
+    def _known(self, modality: str, path: Path, given: bool) -> Tensor | None:
+        store = (self.features if given else self.latents).get(modality)
         return store.get(file_key(path)) if store is not None else None
 
     @cached_property

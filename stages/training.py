@@ -23,6 +23,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
 
 from anygpt.config import ConfigError
 from anygpt.frozen import fingerprint
@@ -33,6 +35,7 @@ from stages.assembly import open_model
 from stages.config import TrainingConfig, compare
 from stages.data import batches, prompts_of
 from stages.journal import Journal, check_tracker, told
+from stages.sharding import shard, whole
 from stages.stage import Stage
 
 Number = TypeVar("Number", int, float)
@@ -62,10 +65,26 @@ class _Step(nn.Module):
         self, batch: Sequence[Prompt], step: int, whole: Counter[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, parts = self.stage.loss(self.model, batch, step, whole)
-        # Nothing that trains may have had a part in it, as in stage 1 where a batch is text alone.
-        if not loss.requires_grad:
-            loss = loss + 0.0 * next(p for p in self.model.parameters() if p.requires_grad).sum()
+        # Nothing that trains may have had a part in it, as in stage 1 where a batch is text alone; and processes that share
+        # weights out put gradients together by their sizes, so that all must have them.
+        if not loss.requires_grad or isinstance(self, FSDPModule):
+            there = [p for p in self.model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
+            loss = loss + 0.0 * sum(p.sum() for p in there)
         return loss, parts
+
+    @torch.no_grad()
+    def figures(self, validation: list[list[Prompt]]) -> dict[str, float]:
+        """The losses on the examples kept apart, always with the same noise, and the stage's own figures."""
+        self.model.eval()
+        sums: dict[str, list[float]] = {}
+        with torch.random.fork_rng():
+            for index, batch in enumerate(validation):
+                torch.manual_seed(index)
+                loss, parts = self.stage.loss(self.model, batch, 0)
+                for name, value in {"loss": loss, **parts}.items():
+                    sums.setdefault(name, []).append(float(value))
+        losses = {name: sum(values) / len(values) for name, values in sums.items()}
+        return {name: round(value, 4) for name, value in {**losses, **self.stage.measure(self.model)}.items()}
 
 
 def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
@@ -101,13 +120,20 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         state["settings"] = settings
         stage.skipped.read, stage.skipped.left_out = state["items"][accelerator.process_index]
     set_seed(config.seed)
-    model = open_model(config.model, config.parts).to(accelerator.device)
+    sharded = config.fsdp and stage.processes > 1
+    model = open_model(config.model, config.parts)
+    if not sharded:  # which goes there share by share
+        model.to(accelerator.device)
     groups = stage.prepare(model)
     stage.use_precomputed(model)
     if config.dtype == "bfloat16":
         for parameter in model.llm.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.bfloat16()
+    step_module = _Step(stage, model)
+    if sharded:
+        groups = shard(step_module, model.llm, groups, accelerator.device)
+        register_fsdp_forward_method(step_module, "figures")
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "name": name} for name, parameters in groups.items()],
         lr=config.learning_rate,
@@ -126,7 +152,7 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
 
     def figures() -> dict[str, float]:
         with accelerator.autocast():
-            return _figures(stage, model, validation)
+            return step_module.figures(validation)
 
     if found:
         checkpoints.load(found, trained, optimizer)
@@ -143,7 +169,7 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         _show(accelerator, f"before: {told(state['before'])}")
     output.mkdir(parents=True, exist_ok=True)
     accelerator.init_trackers(stage.name, {key: str(value) for key, value in settings.items()})
-    _loop(stage, model, optimizer, trained, state, accelerator)
+    _loop(step_module, optimizer, trained, state, accelerator)
 
     after = figures()
     changed = [name for name, part in stage.frozen(model).items() if fingerprint(part) != frozen[name]]
@@ -163,7 +189,10 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
         "trained": {name: sum(p.numel() for p in parameters) for name, parameters in groups.items()},
         "frozen": frozen,
     }
+    weights = whole(dict(trained)) if sharded else {}
     if accelerator.is_main_process:
+        if sharded:
+            model = _with_weights(stage, weights)
         model.save_pretrained(output)
         temporary = output / f".report.json.{os.getpid()}"
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -177,22 +206,36 @@ def train(stage: Stage[Any], *, resume: bool = False) -> dict[str, Any]:
     return report
 
 
+@torch.no_grad()
+def _with_weights(stage: Stage[Any], weights: dict[str, Tensor]) -> AnyGPT:
+    """The model that the stage starts from, with what was trained; to be saved."""
+    model = open_model(stage.config.model, stage.config.parts)
+    stage.prepare(model)
+    own = dict(model.named_parameters())
+    for name, value in weights.items():
+        own[name].copy_(value)
+    return model
+
+
 def _longest(model: AnyGPT, config: TrainingConfig) -> int | None:
     """Tokens that the LLM can read, by which a person's data are checked."""
     return getattr(model.llm.config, "max_position_embeddings", None) if config.data is not None else None
 
 
 def _loop(
-    stage: Stage[Any],
-    model: AnyGPT,
+    step_module: _Step,
     optimizer: torch.optim.Optimizer,
     trained: dict[str, nn.Parameter],
     state: dict[str, Any],
     accelerator: Accelerator,
 ) -> None:
     """The steps from `state["step"]` on; updates `state`."""
+    stage, model = step_module.stage, step_module.model
     config: TrainingConfig = stage.config
-    step_module, stepper = accelerator.prepare(_Step(stage, model), optimizer)
+    stepper = optimizer
+    loss_of: Any = step_module
+    if not isinstance(step_module, FSDPModule):
+        loss_of, stepper = accelerator.prepare(step_module, optimizer)
     start = state["step"]
     examples = batches(
         stage.examples("training"),
@@ -206,13 +249,14 @@ def _loop(
         process=accelerator.process_index,
         processes=accelerator.num_processes,
         longest=_longest(model, config),
+        packing=config.packing,
         skipped=stage.skipped if config.data is not None else None,
     )
 
     def save() -> None:
         state["items"] = _items(stage)
-        if accelerator.is_main_process:
-            checkpoints.save(Path(config.output) / "checkpoints", trained, optimizer, state)
+        main = accelerator.is_main_process
+        checkpoints.save(Path(config.output) / "checkpoints", trained, optimizer, state, main=main)
 
     model.train()
     journal = Journal(stage.name, Path(config.output), stage.steps, config.log_steps, state, accelerator)
@@ -227,13 +271,13 @@ def _loop(
                 rate = config.learning_rates.get(group["name"], config.learning_rate)
                 group["lr"], group["weight_decay"] = rate * factor, config.weight_decay
             own = _added(stage.items(batch, step) for batch in parts_of_step)
-            whole = Counter(_added(gather_object([own])))
+            items = Counter(_added(gather_object([own])))
             losses = []
             for number, batch in enumerate(parts_of_step, 1):
                 # processes put their gradients together once a step
                 apart = number < len(parts_of_step)
-                with accelerator.no_sync(step_module) if apart else nullcontext():
-                    loss, parts = step_module(batch, step, whole)
+                with accelerator.no_sync(loss_of) if apart else nullcontext(), accelerator.autocast():
+                    loss, parts = loss_of(batch, step, items)
                     # accelerate takes the mean over processes, and this is their sum
                     accelerator.backward(loss * accelerator.num_processes)
                 losses.append(
@@ -243,7 +287,7 @@ def _loop(
             for parameter in trained.values():
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-            norm = accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm)
+            norm = whole(accelerator.clip_grad_norm_(list(trained.values()), config.max_grad_norm))
             if norm is None or torch.isfinite(norm):
                 stepper.step()
                 state["skipped in a row"] = 0
@@ -289,21 +333,6 @@ def rate_factor(step: int, steps: int, warmup: float) -> float:
     if step < warm:
         return (step + 1) / (warm + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
-
-
-@torch.no_grad()
-def _figures(stage: Stage[Any], model: AnyGPT, validation: list[list[Prompt]]) -> dict[str, float]:
-    """The losses on the examples kept apart, always with the same noise, and the stage's own figures."""
-    model.eval()
-    sums: dict[str, list[float]] = {}
-    with torch.random.fork_rng():
-        for index, batch in enumerate(validation):
-            torch.manual_seed(index)
-            loss, parts = stage.loss(model, batch, 0)
-            for name, value in {"loss": loss, **parts}.items():
-                sums.setdefault(name, []).append(float(value))
-    losses = {name: sum(values) / len(values) for name, values in sums.items()}
-    return {name: round(value, 4) for name, value in {**losses, **stage.measure(model)}.items()}
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class VisualInstruction(Stage[TrainingConfig]):
 
     def losses(self, model: AnyGPT, batch: Sequence[Prompt], step: int) -> dict[str, Tensor]:
         """Cross-entropy of the answers' tokens, in all turns."""
-        return {"text": model(batch).loss}
+        return {"text": model(batch, packing=self.config.packing).loss}
 
     def measure(self, model: AnyGPT) -> dict[str, float]:
         """The share of last answers that are right word for word."""

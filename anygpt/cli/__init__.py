@@ -444,7 +444,7 @@ STAGE_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True, "help
 @app.command("precompute", context_settings=STAGE_OPTIONS)
 def precompute(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="encoder-features or caption-embeddings")],
+    what: Annotated[str, typer.Argument(help="encoder-features, caption-embeddings or latents")],
     stage: Annotated[str, typer.Argument(help="The stage; what follows are its options: --config FILE …")],
 ) -> None:
     """Compute once what the frozen parts make of a stage's data, into its `precomputed` folder; run again, it goes on."""

@@ -67,22 +67,22 @@ def open_medium(modality: str, path: Path) -> Any:
 
 
 def open_all(
-    conversation: Conversation, known: Callable[[str, Path], Any | None] | None = None
+    conversation: Conversation, known: Callable[[str, Path, bool], Any | None] | None = None
 ) -> Conversation:
     """The conversation with every file opened, an object in place of each path.
 
     Args:
-        known: the features of a modality's file that were computed before, or None; a file that is given by the user and has
-            them is not opened, and they stand as "features".
+        known: what was computed before of a modality's file, or None: the features of one that is given by the user (True), the
+            latents of one that the assistant makes (False). Such a file is not opened; they stand as "features" or "latents".
     """
 
     def opened(part: Part, given: bool) -> Part:
         if "path" not in part:
             return part
         kept = {key: value for key, value in part.items() if key != "path"}
-        features = known(part["type"], part["path"]) if known is not None and given else None
-        if features is not None:
-            return {**kept, "features": features}
+        computed = known(part["type"], part["path"], given) if known is not None else None
+        if computed is not None:
+            return {**kept, "features" if given else "latents": computed}
         return {**kept, part["type"]: open_medium(part["type"], part["path"])}
 
     return [

@@ -64,7 +64,7 @@ class Mixture(Dataset[Conversation]):
         validation, measured: how many rows of all sources to keep apart for the two splits.
         task: what becomes of a medium with a caption, where a source does not say.
         outputs: whether to open what the assistant answers with, too.
-        known: features computed before, as `anygpt.data.media.open_all` takes them.
+        known: what was computed of files before, as `anygpt.data.media.open_all` takes them.
 
     Raises:
         DataError: a source that cannot be used at all, or is too small.
@@ -81,7 +81,7 @@ class Mixture(Dataset[Conversation]):
         measured: int = 0,
         task: str = "describe",
         outputs: bool = False,
-        known: Callable[[str, Path], Any | None] | None = None,
+        known: Callable[[str, Path, bool], Any | None] | None = None,
     ) -> None:
         self.split, self.seed, self.outputs, self.known = split, seed, outputs, known
         readers = [open_source(source, task) for source in sources]

@@ -24,6 +24,7 @@ class Source:
         task: what becomes of a medium with a caption: the model shall `describe` it, `make` it, or, row by row, one of
             `both`. Unless said, what the stage is for. Rows that are dialogues say so themselves.
         annotations: of formats of two files, the second: VQAv2's and OK-VQA's answers, RefCOCO's `instances.json`.
+        embeddings: of NExT-GPT's, the folder of its captions' embeddings, `.npy` files; `anygpt precompute` reads them.
     """
 
     format: str
@@ -33,6 +34,7 @@ class Source:
     limit: int | None = None
     task: Task | None = None
     annotations: str | None = None
+    embeddings: str | None = None
 
     def __post_init__(self) -> None:
         if self.weight is not None and not self.weight > 0:

@@ -1,11 +1,15 @@
 """Bad data: every kind of damage has its reason, in every reader, and nothing but a `BadItem` comes of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from damage import DAMAGE, corpus, line
+import soundfile
+from command_line import picture
+from damage import DAMAGE, corpus, cut, line, noise, scrambled
 from data_files import Published, publish
 
 from anygpt.data import BadItem, DataError, Source, open_source
@@ -19,8 +23,6 @@ def test_every_kind_of_damage_has_its_reason(kind: str, tmp_path: Path) -> None:
     reason, make = DAMAGE[kind]
     folder = tmp_path / "media"
     folder.mkdir()
-    from command_line import picture
-
     picture(folder / "good.png")
     (tmp_path / "rows.jsonl").write_bytes(line(make(folder)) + b"\n")
     reader = open_source(Source("messages", str(tmp_path / "rows.jsonl"), str(folder)))
@@ -126,6 +128,54 @@ def test_every_reader_tells_media_that_are_gone_or_empty(tmp_path: Path) -> None
                     with pytest.raises(BadItem) as caught:
                         open_all(reader.example(row))
                     assert caught.value.reason == reason, name
+
+
+SPOILS: dict[str, tuple[str, tuple[str, ...], Callable[[Path], Any] | None]] = {
+    "half of it": ("truncated", (".png", ".jpg", ".wav", ".mp4"), cut),
+    "a web page": ("wrong type", (".png", ".jpg", ".wav", ".mp4"), lambda path: path.write_text("<html>404</html>")),
+    "a folder": ("wrong type", (".png", ".jpg", ".wav", ".mp4"), lambda path: (path.unlink(), path.mkdir())),
+    "one pixel": ("wrong size", (".png", ".jpg"), lambda path: picture(path, (1, 1))),
+    "two samples": ("wrong size", (".wav",), lambda path: soundfile.write(path, np.zeros(2), 16000)),
+    "what a decoder cannot read": ("damaged", (".png",), lambda path: scrambled(noise(path))),
+    "a link that leads out": ("outside the folder", (".png", ".jpg", ".wav", ".mp4"), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPOILS)
+def test_every_reader_tells_media_that_are_damaged(kind: str, tmp_path: Path) -> None:
+    """The kinds of damage to files, in every format that has such files."""
+    reason, suffixes, spoil = SPOILS[kind]
+    published = publish(tmp_path / "data")
+    spoiled = set()
+    for path in sorted((tmp_path / "data").rglob("*")):
+        if path.suffix in suffixes and path.is_file():
+            if kind == "half of it" and path.suffix in (".png", ".jpg"):
+                noise(path)  # which is longer than a head
+            if spoil is not None:
+                spoil(path)
+            else:
+                outside = tmp_path / f"{len(spoiled)}{path.suffix}"
+                path.rename(outside)
+                path.symlink_to(outside)
+            spoiled.add(path)
+    told = set()
+    for name, entry in published.items():
+        try:
+            reader = open_source(entry.source)
+        except DataError:
+            assert name == "cc3m folder" and kind == "a folder"  # it holds no pictures then
+            continue
+        for row in range(len(reader)):
+            try:
+                paths = [p["path"] for m in reader.example(row) for p in m["content"] if "path" in p]
+                if not spoiled & set(paths):
+                    continue
+                open_all(reader.example(row))
+                raise AssertionError(f"{name}, row {row}: nothing was told")
+            except BadItem as error:
+                assert error.reason == reason, (name, row, str(error))
+                told.add(name)
+    assert len(told) >= (2 if len(suffixes) == 1 else 5), told
 
 
 def test_too_much_that_is_left_out_stops_the_run(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from stages.assembly import read_preset
 from stages.config import TrainingConfig, read_config
 from stages.decoder_alignment import DecoderAlignmentConfig
 from stages.modality_switching import ModalitySwitchingConfig
+from stages.query_pretraining import QueryPretrainingConfig
 
 PRESETS = Path(__file__).parents[2] / "assets" / "presets"
 SETTINGS = {"stage-1": TrainingConfig, "stage-2": DecoderAlignmentConfig, "stage-3": ModalitySwitchingConfig}
@@ -90,3 +91,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         read_config(TrainingConfig, tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match=r"cannot read the preset .*none\.yaml"):
         read_preset(tmp_path / "none.yaml")
+
+
+def test_packing_is_for_stages_that_run_the_llm() -> None:
+    with pytest.raises(ConfigError, match="packing is for stages that run the LLM"):
+        QueryPretrainingConfig("model", "output", steps=1, packing=True)

@@ -50,6 +50,10 @@ def test_a_step_has_the_same_examples_however_they_are_shared_out(model: AnyGPT)
     assert [sorted(one + other) for one, other in zip(*halves, strict=True)] == whole
     assert drawn(model, examples, 4, steps=steps, accumulation=2) == whole
     together = next(batches(examples, model.processor, batch_size=4, steps=1, accumulation=2))
+    packed = {"steps": steps, "packing": True}
+    halves = [drawn(model, examples, 4, process=p, processes=2, **packed) for p in (0, 1)]
+    mixed = drawn(model, examples, 8, **packed)
+    assert [sorted(one + other) for one, other in zip(*halves, strict=True)] == mixed != whole
     assert [len(batch) for batch in together] == [4, 4]
     assert max(len(p.ids) for p in together[0]) <= min(len(p.ids) for p in together[1])
 

@@ -1,5 +1,6 @@
 """Features and embeddings computed once: the same training, noticed when stale, and a run that goes on."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -14,8 +15,18 @@ from PIL import Image
 from short_runs import STAGES, stage_on
 
 from anygpt.config import ConfigError
+from anygpt.data import DataError
+from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
-from anygpt.precomputed import EMBEDDINGS, FEATURES, embedding_stores, feature_stores, file_key
+from anygpt.precomputed import (
+    EMBEDDINGS,
+    FEATURES,
+    caption_key,
+    embedding_stores,
+    feature_stores,
+    file_key,
+    latent_stores,
+)
 from stages import encoding_alignment, precompute
 from stages.stage import Stage
 from stages.training import train
@@ -104,6 +115,67 @@ def test_captions_are_embedded_once(
     monkeypatch.setattr("decoders.diffusion.Decoder.encode_text", refuse)
     train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
     assert losses(tmp_path / "kept-run") == losses(tmp_path / "fly")
+
+
+def test_nextgpts_files_of_embeddings_are_read_and_those_of_another_decoder_refused(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    model = AnyGPT.from_pretrained(checkpoint)
+    folder = tmp_path / "embed"
+    folder.mkdir()
+    wanted = {}
+    for modality, caption, name in (
+        ("image", "a boat", "9.jpg.npy"),  # named in the row, and by the picture's name
+        ("audio", "rain", "it_1.wav.npy"),
+        ("audio", "rain falling", "7.wav.npy"),
+    ):
+        made = model.decoder(modality).encode_text([caption])[0].half().numpy()
+        wanted[modality, caption] = made
+        np.save(folder / name, made.squeeze(0) if modality == "audio" else made)
+    sources = [dataclasses.replace(source, embeddings=str(folder)) for source in settings["data"][1::-1]]
+    settings |= {"data": tuple(sources), "denoising_weight": 0.0}
+    made = precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert made["image"] == 1 and made["audio"] == 2
+    stores = embedding_stores(model, Path(settings["precomputed"]))
+    for (modality, caption), value in wanted.items():
+        kept = stores[modality].get(caption_key(caption))
+        assert kept is not None and np.array_equal(kept.numpy(), value.astype(np.float32)), caption
+
+    np.save(folder / "9.jpg.npy", -wanted["image", "a boat"])
+    settings["precomputed"] = str(tmp_path / "other")
+    with pytest.raises(DataError, match=r"9\.jpg\.npy is not what this model's decoder makes"):
+        precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+
+
+def test_latents_are_made_once(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VAE's latents of the files that the assistant makes, for the denoising loss, as on the fly but for the sample."""
+    settings |= {"denoising_weight": 1.0, "denoising_steps": 1}
+    made = precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert made["image"] == 1 and made["audio"] == 1
+    precompute.encoder_features(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert sum(precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings)).values()) == 0
+    model = AnyGPT.from_pretrained(checkpoint)
+    stores = latent_stores(model, Path(settings["precomputed"]))
+    picture = open_medium("image", tmp_path / "media" / "9.jpg")
+    kept = stores["image"].get(file_key(tmp_path / "media" / "9.jpg"))
+    again = model.decoder("image").encode_media([picture], torch.Generator().manual_seed(0))[0]
+    assert kept is not None and torch.allclose(kept, again, atol=1e-6)
+
+    train(stage("decoder-alignment", checkpoint, tmp_path / "fly", **settings | {"precomputed": None}))
+
+    def refuse(*arguments: Any) -> None:
+        raise AssertionError("a file was opened, or its latents made")
+
+    monkeypatch.setattr("anygpt.data.media.open_medium", refuse)
+    monkeypatch.setattr("decoders.diffusion.Decoder.encode_media", refuse)
+    train(stage("decoder-alignment", checkpoint, tmp_path / "kept-run", **settings))
+    assert "denoising" in (tmp_path / "kept-run" / "log.jsonl").read_text()
+
+    settings = {key: value for key, value in settings.items() if not key.startswith("denoising")}
+    with pytest.raises(ConfigError, match="no decoder's latents"):
+        precompute.latents(stage("encoding-alignment", checkpoint, tmp_path, **settings))
 
 
 def test_by_command(

@@ -88,9 +88,14 @@ def killed(stage: Stage[Any], step: int, *, resume: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STAGES)
-def test_a_run_killed_three_times_comes_to_the_same_end(name: str, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "packing"), [*((name, False) for name in STAGES), ("modality-switching", True)]
+)
+def test_a_run_killed_three_times_comes_to_the_same_end(
+    name: str, packing: bool, checkpoint: Path, tmp_path: Path
+) -> None:
     settings: dict[str, Any] = {"steps": STEPS, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 2}
+    settings["packing"] = packing
     settings |= {"checkpoint_steps": 3, "seed": 3, "gradient_accumulation": 2, "batch_size": 2}
     if name == "modality-switching":
         settings["lora_dropout"] = 0.1
@@ -143,20 +148,23 @@ def assert_about_same(one: Path, other: Path) -> None:
             assert line[key] == pytest.approx(told[key], rel=1e-5, abs=2e-5), (line["step"], key)
 
 
-def launch(checkpoint: Path, output: Path, *arguments: str, **settings: Any) -> subprocess.Popen[str]:
-    """Two processes of stage 1, over gloo; `accelerate launch --cpu` would start one, whatever it is told."""
-    stage = stage_on(EncodingAlignment, checkpoint, output, **settings)
+def launch(
+    checkpoint: Path, output: Path, *arguments: str, name: str = "encoding-alignment", **settings: Any
+) -> subprocess.Popen[str]:
+    """Two processes of a stage, over gloo; `accelerate launch --cpu` would start one, whatever it is told."""
+    stage = stage_on(STAGES[name], checkpoint, output, **settings)
     values = {key: value for key, value in vars(stage.config).items() if value is not None}
     if "data" in values:
         values["data"] = [
             {key: value for key, value in vars(source).items() if value is not None}
             for source in values["data"]
         ]
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     path = output.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     return subprocess.Popen(
-        [*command, "-m", "stages.encoding_alignment", "--config", str(path), *arguments],
+        [*command, "-m", f"stages.{name.replace('-', '_')}", "--config", str(path), *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         stdout=subprocess.PIPE,
@@ -171,21 +179,9 @@ def finished(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, out[-3000:]
 
 
-@pytest.mark.slow
-def test_two_processes_are_as_one_and_go_on_together_after_a_kill(checkpoint: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": 30, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 1}
-    settings |= {"checkpoint_steps": 4, "learning_rate": 1e-3}
-    train(stage_on(EncodingAlignment, checkpoint, tmp_path / "one", batch_size=8, **settings))
-    settings["batch_size"] = 4
-    finished(launch(checkpoint, tmp_path / "two", **settings))
-    assert_about_same(tmp_path / "one", tmp_path / "two")
-    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
-    assert [report["processes"] for report in reports] == [1, 2]
-    assert reports[0]["items read"] == reports[1]["items read"]
-    assert left_out(tmp_path / "one") == left_out(tmp_path / "two")
-
-    process = launch(checkpoint, tmp_path / "killed", **settings)
-    written = tmp_path / "killed" / "log.jsonl"
+def killed_together(process: subprocess.Popen[str], output: Path) -> None:
+    """Kill both processes in about their tenth step."""
+    written = output / "log.jsonl"
     deadline = time.monotonic() + 300
     while not (written.exists() and written.read_text().count("\n") >= 9):
         assert time.monotonic() < deadline and process.poll() is None
@@ -199,8 +195,66 @@ def test_two_processes_are_as_one_and_go_on_together_after_a_kill(checkpoint: Pa
         os.kill(child, signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    assert not (tmp_path / "killed" / "report.json").exists()
+    assert not (output / "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packing", [False, True])
+def test_two_processes_are_as_one_and_go_on_together_after_a_kill(
+    packing: bool, checkpoint: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"steps": 30, "data": mixture(tmp_path), "max_skipped": 0.9, "workers": 2}
+    settings |= {"checkpoint_steps": 4, "learning_rate": 1e-3, "packing": packing}
+    train(stage_on(EncodingAlignment, checkpoint, tmp_path / "one", batch_size=8, **settings))
+    settings["batch_size"] = 4
+    finished(launch(checkpoint, tmp_path / "two", **settings))
+    assert_about_same(tmp_path / "one", tmp_path / "two")
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
+    assert [report["processes"] for report in reports] == [1, 2]
+    assert reports[0]["items read"] == reports[1]["items read"]
+    assert left_out(tmp_path / "one") == left_out(tmp_path / "two")
+
+    killed_together(launch(checkpoint, tmp_path / "killed", **settings), tmp_path / "killed")
     finished(launch(checkpoint, tmp_path / "killed", "--resume", **settings))
     first, second = weights(tmp_path / "two"), weights(tmp_path / "killed")
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
     assert log(tmp_path / "two") == log(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_weights_out_save_what_one_process_saves(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """FSDP2, a frozen LLM with LoRA and all else that trains; and a run of it that is killed goes on."""
+    settings: dict[str, Any] = {"steps": 12, "data": mixture(tmp_path), "max_skipped": 0.9, "packing": True}
+    settings |= {"checkpoint_steps": 4, "learning_rate": 1e-3}
+    stage = stage_on(STAGES["modality-switching"], checkpoint, tmp_path / "one", batch_size=8, **settings)
+    train(stage)
+    settings |= {"batch_size": 4, "fsdp": True, "name": "modality-switching"}
+    finished(launch(checkpoint, tmp_path / "shared", **settings))
+    assert_about_same(tmp_path / "one", tmp_path / "shared")
+    one, shared = ((tmp_path / name / "checkpoints" / "step-00000012") for name in ("one", "shared"))
+    for files in ("weights.safetensors", "model"):
+        first, second = (
+            weights(folder.parents[1]) if files == "model" else load_file(folder / files)
+            for folder in (one, shared)
+        )
+        assert first.keys() == second.keys() and any("lora" in key for key in first)
+        far = {key: (first[key] - second[key]).abs() for key in first}
+        # AdamW makes a step of what is nothing but rounding, where a gradient should be 0
+        assert max(float(value.max()) for value in far.values()) < 1e-3
+        assert float(torch.cat([value.flatten() for value in far.values()]).mean()) < 1e-6
+    first, second = (torch.load(folder / "optimizer.pt", weights_only=True) for folder in (one, shared))
+    assert first["state"].keys() == second["state"].keys()
+    for number, averages in first["state"].items():
+        for key, value in averages.items():
+            assert torch.allclose(value, second["state"][number][key], rtol=1e-2, atol=1e-5), (number, key)
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "shared")]
+    assert reports[0]["frozen"] == reports[1]["frozen"] and reports[0]["trained"] == reports[1]["trained"]
+    assert reports[0]["after"] == pytest.approx(reports[1]["after"], abs=2e-4)
+
+    killed_together(launch(checkpoint, tmp_path / "killed", **settings), tmp_path / "killed")
+    finished(launch(checkpoint, tmp_path / "killed", "--resume", **settings))
+    first, second = weights(tmp_path / "shared"), weights(tmp_path / "killed")
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    assert log(tmp_path / "shared") == log(tmp_path / "killed")

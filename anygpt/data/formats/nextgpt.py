@@ -6,11 +6,14 @@
     {"input_video": "7.mp4", "conversations": [turns]}                               *_comprehension.json
     {"output_image": "7.jpg", "image_captions": "a red kite", "conversations": [turns]}     *_generation.json
 
-The caption embeddings that the last form names as `.npy` files are not read: the decoder's own text encoder makes them.
+The captions' embeddings are `.npy` files, in the last form by name, in the others by the medium's name with `.npy` behind it;
+`anygpt precompute caption-embeddings` reads them from the source's `embeddings` folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from anygpt.config import OUTPUT_MODALITIES
@@ -31,6 +34,20 @@ class NextGPT(TableReader):
             if (name := record.get(f"{modality}_name")) is not None:
                 return pair(modality, names(name), record["caption"], self.task, row)
         raise BadItem("malformed row", f"has none of the known keys, but {', '.join(map(str, record))[:80]}")
+
+    def embeddings(self, row: int) -> Iterator[tuple[str, str, str]]:
+        """Modality, caption and file name of each embedding that a row should have one of; the file may be missing."""
+        record = self.table[row]
+        for message in self.read(row):
+            made = [part for part in message["content"] if isinstance(part, dict) and part.get("caption")]
+            for modality in OUTPUT_MODALITIES:
+                parts = [part for part in made if part["type"] == modality]
+                named = names(record.get(f"{modality}_caption_embeddings") or [])
+                files = named or [f"{part['path'][0]}.npy" for part in parts if "path" in part]
+                yield from (
+                    (modality, part["caption"], Path(file).name)
+                    for part, file in zip(parts, files, strict=False)
+                )
 
 
 def _present(record: dict[str, Any]) -> Conversation:
