@@ -29,6 +29,8 @@ class TrainingConfig:
             with `examples`, these.
         parts: with a preset, the folder that its relative names of frozen parts start from.
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
+        starts: how the toy world's conversations begin, names with weights (see `anygpt.toyworld.source.ToyWorld`);
+            the stage's own mixture unless given.
         precomputed: a folder that `anygpt precompute` has filled for these data; what is there is not computed again.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
@@ -57,6 +59,7 @@ class TrainingConfig:
     epochs: float | None = None
     parts: str | None = None
     data: tuple[Source, ...] | None = None
+    starts: dict[str, float] | None = None
     precomputed: str | None = None
     max_skipped: float = 0.01
     stage: str | None = None

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from anygpt.messages import Conversation
+from anygpt.toyworld import boxes
 from anygpt.toyworld.dialogues import STARTS, Part, conversation
 from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
 from anygpt.toyworld.scenes import Scene
@@ -29,7 +30,7 @@ class ToyWorld(Dataset[Conversation]):
     Args:
         size: how many.
         seed: another seed, other conversations.
-        starts: how conversations begin: the names of `dialogues.STARTS`, with weights.
+        starts: how conversations begin: the names of `dialogues.STARTS`, with weights; or "grounding", talk about boxes.
         turns: numbers of exchanges; each conversation has one of them.
         draw_outputs: in which share of the conversations to draw also what the assistant answers with, as the
             denoising loss needs it: pictures and 8 frames of films, of 64 pixels.
@@ -59,7 +60,14 @@ class ToyWorld(Dataset[Conversation]):
             raise IndexError(f"conversation {index} of {self.size}")
         rng = np.random.default_rng([self.seed, index])
         turns = self.turns[int(rng.integers(len(self.turns)))]
-        messages = conversation(rng, turns=turns, starts=self.starts, accept=self.accept)
+        grounding = self.starts.get("grounding", 0) / sum(self.starts.values())
+        if (
+            grounding and rng.random() < grounding
+        ):  # mixtures without it draw what they drew before there was any
+            messages = boxes.talk(rng, self.accept)
+        else:
+            others = {name: weight for name, weight in self.starts.items() if name != "grounding"}
+            messages = conversation(rng, turns=turns, starts=others, accept=self.accept)
         draw_outputs = rng.random() < self.draw_outputs
 
         def drawn(role: str, part: Part) -> Part:
