@@ -112,6 +112,8 @@ class TrainingConfig:
             raise ConfigError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
         if not 0 <= self.max_skipped <= 1:
             raise ConfigError(f"max_skipped is a share, from 0 to 1, not {self.max_skipped}")
+        if self.data is not None and self.starts is not None:
+            raise ConfigError("starts says how the toy world's conversations begin; leave it out with data")
         if self.data is not None and not self.data:
             raise ConfigError("data names no source; leave it out for the toy world")
         if self.max_grad_norm <= 0:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from anygpt.config import ConfigError, unknown
 from anygpt.messages import Conversation
 from anygpt.toyworld import boxes
 from anygpt.toyworld.dialogues import STARTS, Part, conversation
@@ -17,6 +18,7 @@ from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play
 from encoders.media import Audio, Imu, Video
 
 SIDE, FRAMES = 64, 8
+NAMES = (*STARTS, "caption_image", "ask_several", "lesson", "grounding")  # of all ways to begin
 
 
 def seen(scene: Scene) -> bool:
@@ -30,11 +32,14 @@ class ToyWorld(Dataset[Conversation]):
     Args:
         size: how many.
         seed: another seed, other conversations.
-        starts: how conversations begin: the names of `dialogues.STARTS`, with weights; or "grounding", talk about boxes.
+        starts: how conversations begin: some of `NAMES`, with weights; "grounding" is talk about boxes.
         turns: numbers of exchanges; each conversation has one of them.
         draw_outputs: in which share of the conversations to draw also what the assistant answers with, as the
             denoising loss needs it: pictures and 8 frames of films, of 64 pixels.
         accept: which scenes may occur, in media and in words.
+
+    Raises:
+        ConfigError: a start that there is not, or a weight that is none.
     """
 
     def __init__(
@@ -47,6 +52,11 @@ class ToyWorld(Dataset[Conversation]):
         draw_outputs: float = 0.0,
         accept: Callable[[Scene], bool] = seen,
     ) -> None:
+        for name, weight in starts.items():
+            if name not in NAMES:
+                raise ConfigError(f"starts: {unknown('name', name, NAMES)}")
+            if weight <= 0:
+                raise ConfigError(f"starts: the weight of {name!r} must be above 0, not {weight}")
         self.size, self.seed = size, seed
         self.starts, self.turns = starts, turns
         self.draw_outputs = draw_outputs
