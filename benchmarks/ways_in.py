@@ -113,11 +113,10 @@ def trained(bench: Bench, way: Way, seed: int) -> list[Path]:
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         folder = bench.output / f"{way.preset}-{number}-{name}"
         if not (folder / "report.json").is_file():
-            model, parts = str(folder / "preset.yaml"), str(bench.parts)
-            if folders:
-                model, parts = str(folders[-1]), None
-            else:
+            model = str(folders[-1] if folders else folder / "preset.yaml")
+            if not folders:
                 write_json(Path(model), config)  # JSON is YAML
+            parts = None if folders else str(bench.parts)
             train(kind(replace(settings, model=model, parts=parts, output=str(folder))), resume=True)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         folders.append(folder)

@@ -49,7 +49,7 @@ def talk(rng: Rng, accept: Callable[[Scene], bool]) -> list[dict]:
     """A picture and a question about a box, of two things one or two: a conversation as `dialogues.conversation` has it."""
     scene = random_scene(rng, two_things=0.5, accept=accept)
     order = rng.permutation(len(scene.things))[: rng.integers(1, len(scene.things) + 1)]
-    messages = []
+    messages: list[dict] = []
     for number, index in enumerate(order):
         question, reply = (where if rng.random() < 0.65 else what)(rng, scene, scene.things[index])
         media = [] if number else [{"type": "image", "scene": scene}]
