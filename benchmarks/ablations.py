@@ -95,14 +95,15 @@ class Bench:
     examples: int
     requests: int
 
-    def digest(self) -> str:
-        """Of the frozen parts' files."""
-        ways = [*self.preset["inputs"].values(), *self.preset["outputs"].values()]
-        names = {self.preset["llm"], *(way.get("encoder") or way["decoder"] for way in ways)}
-        digest = hashlib.sha256()
-        for path in sorted(p for name in names for p in (self.parts / name).rglob("*") if p.is_file()):
-            digest.update(f"{path.relative_to(self.parts)}\n".encode() + path.read_bytes())
-        return digest.hexdigest()
+
+def digest_of(preset: dict[str, Any], parts: Path) -> str:
+    """A digest of the files of a preset's frozen parts, which lie in the folder `parts`."""
+    ways = [*preset["inputs"].values(), *preset.get("outputs", {}).values()]
+    names = {preset["llm"], *(way.get("encoder") or way["decoder"] for way in ways)}
+    digest = hashlib.sha256()
+    for path in sorted(p for name in names for p in (parts / name).rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(parts)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def preset_of(variant: Variant, preset: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def words_of(words: str, count: int) -> str:
 def trained(bench: Bench, variant: Variant, seed: int) -> Path:
     """The folder of the variant's model: its stages run from each to the next, those that were not yet."""
     preset = preset_of(variant, bench.preset)
-    digest, start = bench.digest(), None
+    digest, start = digest_of(bench.preset, bench.parts), None
     for number in variant.stages:
         changes = {**bench.settings, "seed": seed, **(variant.losses if number == "2" else {})}
         config: TrainingConfig = read_config(

@@ -29,6 +29,8 @@ class TrainingConfig:
             with `examples`, these.
         parts: with a preset, the folder that its relative names of frozen parts start from.
         data: where the examples come from, a list of sources (see `anygpt.data.Source`); the toy world unless given.
+        starts: how the toy world's conversations begin, names with weights (see `anygpt.toyworld.source.ToyWorld`);
+            the stage's own mixture unless given.
         precomputed: a folder that `anygpt precompute` has filled for these data; what is there is not computed again.
         max_skipped: the share of the data's items that may be left out because they cannot be used; beyond it, the run stops.
         stage: which stage these settings are for, by its name; `anygpt train --preset` goes by it.
@@ -60,6 +62,7 @@ class TrainingConfig:
     epochs: float | None = None
     parts: str | None = None
     data: tuple[Source, ...] | None = None
+    starts: dict[str, float] | None = None
     precomputed: str | None = None
     max_skipped: float = 0.01
     stage: str | None = None
@@ -114,6 +117,8 @@ class TrainingConfig:
             raise ConfigError(f"warmup is a share of the steps, from 0 to below 1, not {self.warmup}")
         if not 0 <= self.max_skipped <= 1:
             raise ConfigError(f"max_skipped is a share, from 0 to 1, not {self.max_skipped}")
+        if self.data is not None and self.starts is not None:
+            raise ConfigError("starts says how the toy world's conversations begin; leave it out with data")
         if self.data is not None and not self.data:
             raise ConfigError("data names no source; leave it out for the toy world")
         if self.max_grad_norm <= 0:

@@ -74,7 +74,10 @@ class DecoderAlignment(SignalStage[DecoderAlignmentConfig]):
         starts |= {name: STARTS[name] for name in ("plain", "outside", "knowledge")}
         draw = DRAWN if self.config.denoising_weight and split != "measured" else 0.0
         return ToyWorld(
-            self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts, draw_outputs=draw
+            self.size(split),
+            SEEDS[split] + 1000 * self.config.seed,
+            starts=self.config.starts or starts,
+            draw_outputs=draw,
         )
 
     def prepare(self, model: AnyGPT) -> dict[str, list[nn.Parameter]]:

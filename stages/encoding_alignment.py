@@ -42,7 +42,9 @@ class EncodingAlignment(Stage[TrainingConfig]):
         starts = {
             name: weight for name, weight in STARTS.items() if name.removeprefix("given_") in self.inputs
         }
-        return ToyWorld(self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=starts)
+        return ToyWorld(
+            self.size(split), SEEDS[split] + 1000 * self.config.seed, starts=self.config.starts or starts
+        )
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model)

@@ -75,7 +75,10 @@ class ModalitySwitching(SignalStage[ModalitySwitchingConfig]):
     def toy_world(self, split: Split) -> Dataset[Conversation]:
         config = self.config
         return ToyWorld(
-            self.size(split), SEEDS[split] + 1000 * config.seed, starts=STARTS, turns=config.turns
+            self.size(split),
+            SEEDS[split] + 1000 * config.seed,
+            starts=config.starts or STARTS,
+            turns=config.turns,
         )
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:

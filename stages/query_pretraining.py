@@ -81,7 +81,7 @@ class QueryPretraining(Stage[QueryPretrainingConfig]):
 
     def toy_world(self, split: Split) -> Dataset[Conversation]:
         seed = SEEDS[split] + 1000 * self.config.seed
-        return ToyWorld(self.size(split), seed, starts={"caption_image": 1.0})
+        return ToyWorld(self.size(split), seed, starts=self.config.starts or {"caption_image": 1.0})
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         return super().frozen(model) | encoders(model)

@@ -36,7 +36,7 @@ class VisualInstruction(Stage[TrainingConfig]):
 
     def toy_world(self, split: Split) -> Dataset[Conversation]:
         seed = SEEDS[split] + 1000 * self.config.seed
-        return ToyWorld(self.size(split), seed, starts={"ask_several": 1.0})
+        return ToyWorld(self.size(split), seed, starts=self.config.starts or {"ask_several": 1.0})
 
     def frozen(self, model: AnyGPT) -> dict[str, nn.Module]:
         kept = {name: part for name, part in super().frozen(model).items() if name not in self.trains}

@@ -10,4 +10,4 @@ ALL = (  # what `--suite all` runs
     "text-to-audio",
     "text-to-video",
 )
-SUITES = (*ALL, "ways-out")
+SUITES = (*ALL, "ways-out", "grounding")

@@ -173,6 +173,22 @@ def _ways_out(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _grounding(figures: dict[str, Any]) -> list[str]:
+    cells: dict[str, dict[str, Any]] = figures["cells"]
+    rows = [
+        [name, f"{cell['IoU']:.3f} ± {cell['error']:.3f}"] for name, cell in cells.items() if "IoU" in cell
+    ]
+    cases = [[case["wanted"], case["seen"], ", ".join(case["wrong"])] for case in figures["worst"][:WORST]]
+    return [
+        "How far the box that the answer names and the thing's own one cover each other (IoU, 0 to 1; an answer without a box "
+        "has 0), and the share of answers that are right.",
+        _table(["cell", "mean IoU"], rows),
+        table({name: cell["attributes"]["shares"] for name, cell in cells.items()}),
+        "### Worst cases",
+        _table(["wanted", "seen", "wrong"], cases),
+    ]
+
+
 def _counted(figure: Mapping[str, Any]) -> list[str]:
     return [f"{figure['share']:.3f} ± {figure['error']:.3f}", str(figure["of"])]
 
@@ -198,6 +214,7 @@ SECTIONS = {
     "switching": _switching,
     "in-context": _in_context,
     "ways-out": _ways_out,
+    "grounding": _grounding,
 }
 
 

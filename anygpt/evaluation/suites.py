@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anygpt.config import AnyGPTConfig
-from anygpt.evaluation import SUITES, conversations, examples, in_context, ways_out
+from anygpt.evaluation import SUITES, conversations, examples, grounding, in_context, ways_out
 from anygpt.evaluation.errors import EvaluationError
 from anygpt.evaluation.matrix import summarise_matrix
 from anygpt.evaluation.requests import CARRIED, MATRIX, Case, split_of
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from anygpt.model import AnyGPT
 
 MADE = {"text-to-image": "image", "text-to-audio": "audio", "text-to-video": "video"}
-OWN_DATA = ("toyworld", in_context.SUITE, ways_out.SUITE)
+OWN_DATA = ("toyworld", in_context.SUITE, ways_out.SUITE, grounding.SUITE)
 NEEDS_TORCHMETRICS = ("image-caption", *MADE)
-QUICK_SUITES = ("switching", in_context.SUITE)  # what is in their media is not looked at
+QUICK_SUITES = ("switching", in_context.SUITE, grounding.SUITE)  # what is in their media is not looked at
 RESULTS, CEILINGS = "results.json", "ceilings.json"
 
 Turns = tuple[Case, ...]
@@ -130,6 +130,8 @@ def _cells(suite: str, config: AnyGPTConfig) -> dict[str, Cell]:
             )
         return {"toy": one(partial(examples.making_example, made=MADE[suite]))}
     _check_pictures(suite, config)
+    if suite == grounding.SUITE:
+        return {name: one(maker) for name, maker in grounding.CELLS.items()}
     return {"toy": one({"image-caption": examples.caption_example, "vqa": examples.vqa_example}[suite])}
 
 
@@ -226,6 +228,8 @@ def _summarise(
         return in_context.summarise_lessons(single)
     if suite == ways_out.SUITE:
         return ways_out.summarise_ways(single)
+    if suite == grounding.SUITE:
+        return grounding.summarise_grounding(single)
     if suite == "toyworld":
         return summarise_matrix(single, _ceilings(model, folder / CEILINGS, count, seed))
     from anygpt.evaluation import literature

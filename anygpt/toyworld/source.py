@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
+from anygpt.config import ConfigError, unknown
 from anygpt.messages import Conversation
+from anygpt.toyworld import boxes
 from anygpt.toyworld.dialogues import STARTS, Part, conversation
 from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
 from anygpt.toyworld.scenes import Scene
@@ -16,6 +18,7 @@ from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play
 from encoders.media import Audio, Imu, Video
 
 SIDE, FRAMES = 64, 8
+NAMES = (*STARTS, "caption_image", "ask_several", "lesson", "grounding")  # of all ways to begin
 
 
 def seen(scene: Scene) -> bool:
@@ -29,11 +32,14 @@ class ToyWorld(Dataset[Conversation]):
     Args:
         size: how many.
         seed: another seed, other conversations.
-        starts: how conversations begin: the names of `dialogues.STARTS`, with weights.
+        starts: how conversations begin: some of `NAMES`, with weights; "grounding" is talk about boxes.
         turns: numbers of exchanges; each conversation has one of them.
         draw_outputs: in which share of the conversations to draw also what the assistant answers with, as the
             denoising loss needs it: pictures and 8 frames of films, of 64 pixels.
         accept: which scenes may occur, in media and in words.
+
+    Raises:
+        ConfigError: a start that there is not, or a weight that is none.
     """
 
     def __init__(
@@ -46,6 +52,11 @@ class ToyWorld(Dataset[Conversation]):
         draw_outputs: float = 0.0,
         accept: Callable[[Scene], bool] = seen,
     ) -> None:
+        for name, weight in starts.items():
+            if name not in NAMES:
+                raise ConfigError(f"starts: {unknown('name', name, NAMES)}")
+            if weight <= 0:
+                raise ConfigError(f"starts: the weight of {name!r} must be above 0, not {weight}")
         self.size, self.seed = size, seed
         self.starts, self.turns = starts, turns
         self.draw_outputs = draw_outputs
@@ -59,7 +70,14 @@ class ToyWorld(Dataset[Conversation]):
             raise IndexError(f"conversation {index} of {self.size}")
         rng = np.random.default_rng([self.seed, index])
         turns = self.turns[int(rng.integers(len(self.turns)))]
-        messages = conversation(rng, turns=turns, starts=self.starts, accept=self.accept)
+        grounding = self.starts.get("grounding", 0) / sum(self.starts.values())
+        if (
+            grounding and rng.random() < grounding
+        ):  # mixtures without it draw what they drew before there was any
+            messages = boxes.talk(rng, self.accept)
+        else:
+            others = {name: weight for name, weight in self.starts.items() if name != "grounding"}
+            messages = conversation(rng, turns=turns, starts=others, accept=self.accept)
         draw_outputs = rng.random() < self.draw_outputs
 
         def drawn(role: str, part: Part) -> Part:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anygpt.config import ConfigError
 from anygpt.messages import normalise
-from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.scenes import Scene
-from anygpt.toyworld.source import ToyWorld, seen
+from anygpt.toyworld.source import NAMES, ToyWorld, seen
 
 
 def parts(conversation: list[dict[str, Any]], role: str) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def test_an_example_depends_on_seed_and_index_alone() -> None:
 
 def test_every_kind_of_conversation_is_in_the_form_of_messages() -> None:
     given, wanted = set(), set()
-    for start in STARTS:
+    for start in NAMES:
         source = ToyWorld(6, starts={start: 1.0}, turns=(1, 3), draw_outputs=1.0)
         for index in range(len(source)):
             conversation = normalise(source[index])
@@ -64,6 +64,13 @@ def test_answers_are_drawn_only_when_asked_for() -> None:
     assert isinstance(drawn[0]["image"], Image.Image) and drawn[0]["image"].size == (64, 64)
     some = ToyWorld(200, starts=starts, draw_outputs=0.25)
     assert 0.15 < np.mean(["image" in parts(some[i], "assistant")[1] for i in range(200)]) < 0.35
+
+
+def test_starts_that_there_are_not_are_told() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'grounding'"):
+        ToyWorld(1, starts={"groundin": 1.0})
+    with pytest.raises(ConfigError, match="'plain' must be above 0"):
+        ToyWorld(1, starts={"plain": 0.0})
 
 
 def test_held_out_things_never_appear() -> None:

@@ -32,6 +32,7 @@ def test_every_system_has_its_stages() -> None:
         "flamingo": [1],
         "llava": [1, 2],
         "nextgpt": [1, 2, 3],
+        "shikra": [1],
     }
 
 
