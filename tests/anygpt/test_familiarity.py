@@ -52,6 +52,20 @@ def test_a_cloud_is_what_it_was_fitted_to() -> None:
     assert (known.score("image", {"pooled": mixed, "patches": mixed + 30}) > known.limits["image"]).all()
 
 
+def test_between_groups_nothing_is_familiar() -> None:
+    random = torch.Generator().manual_seed(0)
+    middles = 10 * torch.randn(6, 4, generator=random)
+    own = (middles[torch.arange(1200) % 6] + 0.5 * torch.randn(1200, 4, generator=random))[:, None]
+    between = ((middles[0] + middles[1]) / 2).expand(1, 1, 4)
+    for groups, told in ((1, False), (6, True)):
+        known = Familiarity.fit(
+            {"audio": {"pooled": own}}, apart=600, turned_away=0.01, groups={"audio": groups}
+        )
+        assert (float(known.score("audio", {"pooled": between})) > known.limits["audio"]) is told
+        away = known.score("audio", {"pooled": own[:600]}) > known.limits["audio"]
+        assert 0 < away.float().mean() <= 0.011
+
+
 def test_a_model_refuses_what_it_does_not_know_and_answers_the_rest(choosy: Path) -> None:
     model, rng = AnyGPT.from_pretrained(choosy), np.random.default_rng(1)
     asked = [

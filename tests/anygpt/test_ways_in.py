@@ -88,8 +88,9 @@ def greedy(model: AnyGPT, prompt: Prompt, count: int) -> list[int]:
 
 
 def cached(model: AnyGPT, prompt: Prompt, count: int) -> list[int]:
+    """The first `count` tokens of an answer; the last one of an answer is not read again, so it has one more."""
     memory = Memory(model)
-    for _ in think(model, [prompt], Options(max_new_tokens=count), memory):
+    for _ in think(model, [prompt], Options(max_new_tokens=count + 1), memory):
         pass
     return [key for key, _ in memory.entries][len(prompt.ids) :]
 

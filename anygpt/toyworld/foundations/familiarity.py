@@ -41,6 +41,7 @@ VIEWS = {
     "audio": ("pooled",),
     "imu": ("pooled",),
 }
+GROUPS = {"audio": 128}  # there are 144 sounds, and much room between them
 MADE = {"image": 160, "audio": 160, "video": 30}  # by the model's decoders; films are slow
 MADE_AT_ONCE = 12
 
@@ -60,7 +61,7 @@ def fit(model: AnyGPT, seed: int = 0) -> Familiarity:
                     rows.append(views(encoder)[view](modality, batch)[0])
         order = torch.from_numpy(rng.permutation(EXAMPLES))
         features[modality] = {view: torch.stack(rows)[order] for view, rows in seen.items()}
-    return Familiarity.fit(features, APART, TURNED_AWAY)
+    return Familiarity.fit(features, APART, TURNED_AWAY, GROUPS)
 
 
 def _media(model: AnyGPT, modality: str, rng: np.random.Generator) -> Iterator[Any]:
