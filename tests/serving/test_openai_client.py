@@ -72,7 +72,7 @@ def test_a_picture_is_the_python_apis_to_the_byte(server: Server, client: OpenAI
     assert [decoded(content[1]["image_url"]["url"])] == on_disk(reply, tmp_path)
     inside: Any = (answer.choices[0].model_extra or {})["inside"]
     assert [token["text"] for token in inside["tokens"] if token["signal"]] == [
-        f"<image_{i}>" for i in range(8)
+        f"<image_{i}>" for i in range(12)
     ]
     letters = "".join(token["text"] for token in inside["tokens"] if not token["signal"])
     assert letters.strip().startswith(reply.text)
