@@ -125,6 +125,7 @@ class Cloud:
 
     def __init__(self, means: Tensor, whitening: Tensor) -> None:
         self.means, self.whitening = means, whitening
+        self._centres = (means - means[0]) @ whitening
 
     def distance(self, features: Tensor) -> Tensor:
         """Features (…, tokens, d) → the mean distance (…) of their tokens from the middle of the nearest group."""
@@ -143,10 +144,6 @@ class Cloud:
         # as it will be read back: limits are for the stored numbers
         return cls.unpack(*cls(means, whitening).pack())
 
-    @property
-    def _centres(self) -> Tensor:
-        return (self.means - self.means[0]) @ self.whitening
-
     def pack(self) -> tuple[Tensor, Tensor]:
         """Means, and the whitening's triangle row by row, for a file."""
         rows, columns = torch.tril_indices(*self.whitening.shape)
@@ -162,7 +159,7 @@ class Cloud:
 def _k_means(rows: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Lloyd's algorithm from k-means++'s start → means (groups, d) and each row's group (N,)."""
     random = torch.Generator().manual_seed(0)
-    means = rows.mean(0, keepdim=True) if groups == 1 else rows[:1]
+    means = rows[:1]
     while len(means) < groups:
         apart = torch.cdist(rows, means).amin(1).square()
         means = torch.cat([means, rows[torch.multinomial(apart, 1, generator=random)]])

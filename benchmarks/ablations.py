@@ -16,7 +16,7 @@ import json
 import shutil
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,19 @@ def told(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
 
 
+def exit_code(work: Callable[[], None]) -> int:
+    """Of a benchmark that goes on where it was stopped: 0, 130 after Ctrl-C or SIGTERM, 1 where it cannot go on."""
+    try:
+        work()
+    except (Interrupted, KeyboardInterrupt):
+        print("stopped; what is done is kept, the same command goes on", file=sys.stderr)
+        return 130
+    except (TrainingError, ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -254,20 +267,16 @@ def main() -> int:
     )
     found: dict[tuple[str, str], list[Figures]] = {}
     planned = list(runs(given.seeds))
-    try:
+
+    def work() -> None:
         for number, (group, name, seed) in enumerate(planned, 1):
             print(f"[{number}/{len(planned)}] {group}: {name}, seed {seed}", flush=True)
             folder = trained(bench, VARIANTS[group][name], seed)
             found.setdefault((group, name), []).append(measured(bench, folder))
             write_text(bench.output / "ablations.md", tables(found, about))
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; what is done is kept, the same command goes on", file=sys.stderr)
-        return 130
-    except (TrainingError, ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    print(tables(found, about))
-    return 0
+        print(tables(found, about))
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

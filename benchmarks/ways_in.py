@@ -28,13 +28,13 @@ from anygpt.checkpoint import ASSETS
 from anygpt.evaluation.scoring import write_json, write_text
 from anygpt.evaluation.suites import evaluate
 from anygpt.model import AnyGPT
-from benchmarks.ablations import digest_of, told
+from benchmarks.ablations import digest_of, exit_code, told
 from stages.config import TrainingConfig, read_config
 from stages.data import prompts_of
 from stages.encoding_alignment import EncodingAlignment
 from stages.query_pretraining import QueryPretraining
 from stages.stage import Stage
-from stages.training import Interrupted, TrainingError, train
+from stages.training import train
 
 PRESETS = ASSETS / "presets"
 STARTS = {"ask_several": 1.0}  # a picture, and questions about it over one to four turns
@@ -220,20 +220,16 @@ def main() -> int:
     )
     found: dict[str, list[Figures]] = {}
     planned = [(way, seed) for seed in range(given.seeds) for way in given.ways]
-    try:
+
+    def work() -> None:
         for number, (way, seed) in enumerate(planned, 1):
             print(f"[{number}/{len(planned)}] {way}, seed {seed}", flush=True)
             folders = trained(bench, WAYS[way], seed)
             found.setdefault(way, []).append(measured(bench, folders[-1]))
             write_text(bench.output / "ways-in.md", table(found, about))
-    except (Interrupted, KeyboardInterrupt):
-        print("stopped; what is done is kept, the same command goes on", file=sys.stderr)
-        return 130
-    except (TrainingError, ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    print(table(found, about))
-    return 0
+        print(table(found, about))
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

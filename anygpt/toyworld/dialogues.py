@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -592,9 +593,6 @@ class Talk:
         )
         self.scene = None
 
-    def ask_about_focus(self) -> None:
-        self.ask_about_scene(None, self.kind)
-
     def ask_about_scene(self, media: list[Part] | None, kind: str) -> None:
         """A question about the scene in focus, with its medium or after it."""
         assert self.scene is not None
@@ -914,7 +912,9 @@ def conversation(
     while len(talk.messages) < 2 * turns:
         single = talk.scene is not None and len(talk.scene.things) == 1
         if talk.messages and talk.scene is not None and rng.random() < 0.85:
-            actions = [talk.ask_about_focus] if talk.kind != "audio" else []
+            actions: list[Callable[[], None]] = []
+            if talk.kind != "audio":
+                actions.append(partial(talk.ask_about_scene, None, talk.kind))
             if single:
                 actions += [talk.edit, talk.edit, talk.other_medium, talk.other_medium]
             # What is said in between changes nothing: "it" is still the thing.

@@ -216,9 +216,8 @@ def near_captions(caption: str) -> list[str]:
     if "background" not in caption:
         return []
     motions = tuple(motion_phrase(motion) for motion in MOTIONS)
-    places = tuple(
-        sorted(map(place_phrase, PLACES), key=len, reverse=True)
-    )  # "at the top left" before "at the top"
+    # "at the top left" before "at the top"
+    places = tuple(sorted(map(place_phrase, PLACES), key=len, reverse=True))
     near = []
     for values in (tuple(BACKGROUNDS), SHAPES, tuple(COLOURS), tuple(SIZES), motions):
         found = list(re.finditer(rf"\b(?:{'|'.join(values)})\b", caption))
@@ -387,7 +386,7 @@ def say_list(rng: np.random.Generator, scene: Scene, said: frozenset[str], film:
 def say_steps(rng: np.random.Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
     """A thing, and sentences that say the rest: "a circle. make it red. put it at the top"."""
     thing = scene.things[0]
-    first = frozenset(name for name in said & {"colour", "size"} if rng.random() < 0.5)
+    first = frozenset(name for name in ("colour", "size") if name in said and rng.random() < 0.5)
     rest = []
     if "colour" in said - first:
         rest.append(

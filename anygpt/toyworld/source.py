@@ -71,9 +71,8 @@ class ToyWorld(Dataset[Conversation]):
         rng = np.random.default_rng([self.seed, index])
         turns = self.turns[int(rng.integers(len(self.turns)))]
         grounding = self.starts.get("grounding", 0) / sum(self.starts.values())
-        if (
-            grounding and rng.random() < grounding
-        ):  # mixtures without it draw what they drew before there was any
+        # mixtures without it draw what they drew before there was any
+        if grounding and rng.random() < grounding:
             messages = boxes.talk(rng, self.accept)
         else:
             others = {name: weight for name, weight in self.starts.items() if name != "grounding"}

@@ -39,7 +39,7 @@ def _caption(rng: np.random.Generator, scene: Scene, film: bool) -> tuple[str, f
         return (caption_film if film else caption_picture)(scene), EVERYTHING
     said = EVERYTHING
     if rng.random() < 0.5:
-        said = frozenset(name for name in EVERYTHING if rng.random() < 0.7) | {"shape"}
+        said = frozenset(name for name in sorted(EVERYTHING) if rng.random() < 0.7) | {"shape"}
     caption = say_scene(rng, scene, said, film)
     # Two things are told by shape, colour and relation; their places stay open.
     return caption, said if len(scene.things) == 1 else frozenset({"background"} & said)
