@@ -14,6 +14,7 @@ MODEL_TYPE = "anygpt"
 INPUT_MODALITIES = ("image", "audio", "video", "depth", "thermal", "imu")
 OUTPUT_MODALITIES = ("image", "audio", "video")
 Way = Literal["signals", "captions"]
+Features = Literal["pooled", "patches", "both"]
 
 
 class ConfigError(ValueError):
@@ -68,14 +69,15 @@ class InputConfig:
 
     Attributes:
         encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
-        features: `pooled` embeddings or `patches` (every token of the encoder's last layer).
+        features: `pooled` embeddings, `patches` (every token of the encoder's last layer), or `both`: of each frame the
+            pooled embedding, then its patches.
         dim: width of those features; None means ask the encoder (and it is written when the model is saved).
         around: texts that stand before and after each medium in the prompt, special tokens of the LLM's among them,
             e.g. NExT-GPT's ["<Img>", "</Img>"].
     """
 
     encoder: str
-    features: Literal["pooled", "patches"] = "pooled"
+    features: Features = "pooled"
     adapter: AdapterConfig = AdapterConfig()
     dim: int | None = None
     around: tuple[str, str] = ("", "")
@@ -180,10 +182,8 @@ class AnyGPTConfig:
                     f"outputs.{modality}.signal_tokens must be at least 1, not {output.signal_tokens}"
                 )
         for modality, entry in self.inputs.items():
-            if entry.features not in ("pooled", "patches"):
-                raise ConfigError(
-                    f"inputs.{modality}.features: {unknown('form', entry.features, ('pooled', 'patches'))}"
-                )
+            if entry.features not in (forms := typing.get_args(Features)):
+                raise ConfigError(f"inputs.{modality}.features: {unknown('form', entry.features, forms)}")
             for key, value in dataclasses.asdict(entry.adapter).items():
                 if isinstance(value, int) and value < 1:
                     raise ConfigError(f"inputs.{modality}.adapter.{key} must be at least 1, not {value}")

@@ -236,8 +236,9 @@ class AnyGPT(nn.Module):
         waiting = [medium for medium in media if medium.features is None]
         for modality, items in _alike([(m, m.tensor) for m in waiting]):
             encoder = self.encoder(modality)
-            run = encoder.pooled if self.config.inputs[modality].features == "pooled" else encoder.features
-            features = run(modality, torch.stack([item.tensor for item in items]).to(self.device))
+            forms = {"pooled": encoder.pooled, "patches": encoder.features, "both": encoder.both}
+            read = forms[self.config.inputs[modality].features]
+            features = read(modality, torch.stack([item.tensor for item in items]).to(self.device))
             for item, value in zip(items, features, strict=True):
                 item.features = value
 

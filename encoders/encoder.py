@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 
@@ -37,6 +38,12 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def pooled(self, modality: str, batch: Tensor) -> Tensor:
         """Pooled features, (B, tokens, dim): one token, or one per clip or frame if these are kept."""
+
+    def both(self, modality: str, batch: Tensor) -> Tensor:
+        """Of each clip or frame its pooled features, then its patches, (B, tokens, dim); runs the model twice."""
+        pooled, patches = self.pooled(modality, batch), self.features(modality, batch)
+        frames = pooled.shape[1]
+        return torch.cat([pooled.unsqueeze(2), patches.unflatten(1, (frames, -1))], 2).flatten(1, 2)
 
     @abstractmethod
     def dim(self, modality: str) -> int:

@@ -29,6 +29,7 @@ from anygpt.toyworld.phrases import (
     caption_film,
     caption_picture,
     caption_sound,
+    describe_picture,
     describe_sound,
     motion_phrase,
     pick,
@@ -329,6 +330,11 @@ def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable
 # ------------------------------------------------------------------------------------------------ answers
 
 
+def from_top_left(scene: Scene) -> Scene:
+    """The scene with its things in the order in which one reads a page, so that a picture has one description."""
+    return Scene(scene.background, tuple(sorted(scene.things, key=lambda thing: PLACES.index(thing.place))))
+
+
 def image_part(scene: Scene) -> Part:
     return {"type": "image", "scene": scene, "caption": caption_picture(scene)}
 
@@ -345,7 +351,11 @@ def answer(parts: list[Part]) -> list[Part]:
     """Each medium after the sentence that says what it is."""
     content: list[Part] = []
     for index, part in enumerate(parts):
-        what = f"a film of {part['caption']}" if part["type"] == "video" else part["caption"]
+        what = {
+            "image": lambda part: describe_picture(part["scene"]),
+            "audio": lambda part: part["caption"],
+            "video": lambda part: f"a film of {part['caption']}",
+        }[part["type"]](part)
         content += [{"type": "text", "text": f"{' And here' if index else 'Here'} is {what}."}, part]
     return content
 
@@ -669,8 +679,8 @@ class Talk:
         asks = (
             ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
               f"what does the {noun} show?", "describe what you see", "caption this", "describe this"),
-             f"I see {caption_picture(scene)}."),
-            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {place_phrase(first.place)}, {how} {other}."),
+             f"I see {describe_picture(from_top_left(scene))}."),
+            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {how} {other}, {place_phrase(first.place)}."),
             ("colour of one", (f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
             ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
             ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
@@ -839,8 +849,14 @@ class Talk:
         self.say(text, reply)
 
     def outside(self) -> None:
-        text, reply = smalltalk.outside(self.rng)
-        self.say(text, reply)
+        rng = self.rng
+        if rng.random() < 0.3:  # in the words in which things of this world are asked for
+            ways = pick(
+                rng, ((PICTURE_ASKS, PICTURE_WISHES), (FILM_ASKS, FILM_WISHES), (THING_SOUND_ASKS, ()))
+            )
+            self.say(ask(rng, *ways, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
+        else:
+            self.say(*smalltalk.outside(rng))
 
     def nothing_shown(self) -> None:
         """A question about a medium that nobody has given."""

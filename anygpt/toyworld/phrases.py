@@ -247,6 +247,20 @@ def caption_picture(scene: Scene) -> str:
     return f"{caption_thing(first)} {place_phrase(first.place)} on a {scene.background} background"
 
 
+def describe_picture(scene: Scene) -> str:
+    """The caption; of two things the relation before the places, which a model that writes word by word then fits to it.
+
+    "a small red circle left of a small blue star on a white background, the circle at the left and the star in the centre".
+    """
+    if len(scene.things) == 1:
+        return caption_picture(scene)
+    first, second = scene.things
+    return (
+        f"{caption_thing(first)} {relation(first, second)} {caption_thing(second)} on a {scene.background} background, "
+        f"the {first.shape} {place_phrase(first.place)} and the {second.shape} {place_phrase(second.place)}"
+    )
+
+
 def caption_film(scene: Scene) -> str:
     """ "a small red circle moving left at the top on a white background"."""
     thing = scene.things[0]
@@ -442,8 +456,6 @@ def say_relation(rng: np.random.Generator, word: str) -> str:
 def say_pair(rng: np.random.Generator, scene: Scene, said: frozenset[str]) -> str:
     """Two things with their relation; both shapes and colours are always named."""
     first, second = scene.things
-    if rng.random() < 0.3:
-        first, second = second, first
     named = frozenset({"shape", "colour"})
     one, other = say_thing(rng, first, named), say_thing(rng, second, named)
     how = say_relation(rng, relation(first, second))

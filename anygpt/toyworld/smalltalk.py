@@ -28,20 +28,45 @@ NOTHING = "I have nothing to look at or to listen to yet: give me a picture, a s
 UNTOLD = "I can't tell that from {x}."
 UNCLEAR = "Sorry, I did not understand that. Ask me to draw, play or film a simple shape."
 
+GREETINGS = ("hello", "hi", "hey", "good morning", "hi there", "hello there", "good day", "good evening")
+# What plain talk may begin and end with; the answer is the same.
+BEGINNINGS = (
+    *("",) * 9,
+    *(f"{word}, " for word in GREETINGS),
+    "ok, ",
+    "well, ",
+    "so, ",
+    "oh, ",
+    "thanks, ",
+    "please, ",
+    "now, ",
+    "one question: ",
+)
+ENDINGS = (*("",) * 9, " please", ", please", ", friend", " my friend", " then", " now", " again", " today", ", anygpt", ", dear", " for me", " so far", " to you", " all", " indeed")  # fmt: skip
+
 TALK: tuple[tuple[tuple[str, ...], str], ...] = (
     (("hello", "hi", "hey", "good morning", "good evening", "hi there", "hello there", "greetings", "hey there", "good day", "howdy", "hello you",
-      "good afternoon", "hello anygpt", "hi, are you there?", "yo"), HELLO),
+      "good afternoon", "hello anygpt", "hi, are you there?", "yo", "nice to meet you", "hi anygpt", "welcome", "hello world", "i am here", "let's begin", "morning"), HELLO),
     (("what can you do?", "help", "what are you able to do?", "how can you help me?", "what do you do?", "show me what you can do", "what do you know?",
       "what can i ask you?", "what are your abilities?", "tell me what you can do", "how do you work?", "what should i ask?", "can you help me?",
-      "what can you draw?", "what can you make?", "what media can you make?"), ABLE),
+      "what can you draw?", "what can you make?", "what media can you make?", "what can you give me?", "in what can you help?", "which things can you do?",
+      "what are you made for?", "what are your skills?", "say what you can do", "i need help", "i don't know what to ask", "what is possible here?", "how may i use you?",
+      "what are you there for?", "explain what you do", "which media do you make?"), ABLE),
     (("who are you?", "what are you?", "what is your name?", "are you a robot?", "are you a human?", "tell me about yourself", "introduce yourself",
-      "what is anygpt?", "who made you?", "are you an ai?", "do you have a name?"), WHO),
+      "what is anygpt?", "who made you?", "are you an ai?", "do you have a name?", "how are you called?", "what kind of machine are you?", "say who you are",
+      "i'd like to know who you are", "do you think?", "are you a program?", "are you a person?", "what sort of model are you?", "which model are you?", "tell me your name",
+      "whom am i talking to?", "are you alive?"), WHO),
     (("thanks", "thank you", "thank you very much", "great, thanks", "cheers", "thanks a lot", "that is great", "nice", "well done", "good job", "perfect",
-      "very good", "lovely", "wonderful", "cool", "awesome", "i like it"), "You are welcome!"),
-    (("bye", "goodbye", "see you", "good night", "see you later", "that is all", "bye bye", "farewell"), "Goodbye!"),
-    (("how are you?", "how do you do?", "how is it going?", "are you well?", "how do you feel?", "what's up?", "how are you today?"),
+      "very good", "lovely", "wonderful", "cool", "awesome", "i like it", "many thanks", "thank you a lot", "good", "excellent", "beautiful", "i love it", "that was good",
+      "this is great", "you did well", "you are kind", "you are good", "i am happy with it", "nice work", "super", "how nice", "that helps", "well, that is fine work", "very kind of you"),
+     "You are welcome!"),
+    (("bye", "goodbye", "see you", "good night", "see you later", "that is all", "bye bye", "farewell", "see you soon", "see you next week", "until later", "i have to go", "i must leave", "have a nice day", "take care",
+      "good night, sleep well", "i am going home", "we are done", "so long", "until next time", "that was all", "i am leaving"), "Goodbye!"),
+    (("how are you?", "how do you do?", "how is it going?", "are you well?", "how do you feel?", "what's up?", "how are you today?", "is all well with you?", "how have you been?", "are you fine?",
+      "how goes it?", "are you happy?", "how was your day?", "do you feel well?"),
      "I am well, thank you. What shall I draw, play or film for you?"),
-    (("yes", "ok", "okay", "sure", "no", "no thanks", "maybe", "i see", "hmm", "alright", "fine", "nothing", "never mind"),
+    (("yes", "ok", "okay", "sure", "no", "no thanks", "maybe", "i see", "hmm", "alright", "fine", "nothing", "never mind", "all right", "not now", "yes please", "i don't know",
+      "let me think", "wait", "one moment", "i am not sure", "as you like", "of course", "why not", "understood", "good to know", "ok then"),
      "All right. Tell me what to draw, play or film."),
 )  # fmt: skip
 
@@ -82,6 +107,21 @@ OTHER_COLOURS = (
     "lime",
     "indigo",
 )
+ADJECTIVES = (
+    "", "", "", *COLOURS, "small", "large", "big", "tiny", "beautiful", "old", "happy", "white", "black", "new", "broken", "sleeping", "wooden", "tall", "strange", "fast",
+)  # fmt: skip
+WHEREABOUTS = (
+    *("",) * 6,
+    " in a forest",
+    " on a white background",
+    " on the left",
+    " in the rain",
+    " at the top",
+    " moving left",
+    " on grey",
+    " growing",
+)
+JOINTS = ("on", "with", "beside", "in", "near", "behind", "and", "above", "left of")
 QUESTIONS = (
     "what is the capital of france?", "who won the world cup?", "what is two plus two?", "what time is it?", "what day is it today?",
     "what is the weather like?", "who is the president?", "write a poem", "tell me a joke", "tell me a story", "write some code", "write a python program",
@@ -131,8 +171,14 @@ def pick(rng: Rng, options: Sequence[str]) -> str:
 
 def exchange(rng: Rng) -> tuple[str, str]:
     """A line of plain talk and its answer."""
-    lines, reply = TALK[rng.integers(len(TALK)) if rng.random() < 0.6 else rng.integers(2)]
-    return pick(rng, lines), reply
+    lines, reply = TALK[rng.integers(len(TALK)) if rng.random() < 0.8 else rng.integers(2)]
+    return framed(rng, pick(rng, lines)), reply
+
+
+def framed(rng: Rng, line: str) -> str:
+    """A line of talk with something before or behind it that changes nothing: "hi, what can you do, please?"."""
+    bare, mark = (line[:-1], "?") if line.endswith("?") else (line, "")
+    return pick(rng, BEGINNINGS) + bare + pick(rng, ENDINGS) + mark
 
 
 def nonsense(rng: Rng) -> str:
@@ -174,7 +220,7 @@ def outside(rng: Rng) -> tuple[str, str]:
             rng, ("what is {x}?", "tell me about {x}", "do you know {x}?", "explain {x}", "where is {x}?")
         ).format(x=f"a {unknown_word(rng)}"), UNKNOWN
     start = pick(rng, ("", "", "", "please ", "can you ", "could you ", "now "))
-    if form < 0.58:
+    if form < 0.56:
         sounds = (
             "play the sound of {x}",
             "play {x}",
@@ -193,49 +239,23 @@ def outside(rng: Rng) -> tuple[str, str]:
         "what does {x} look like?", "give me an image of {x}", "sketch {x}", "show me a video of {x}", "i want to see {x}", "make {x}", "render {x}",
         "draw a picture of {x}", "create a video of {x}", "draw {x} please", "make an animation of {x}", "{x}",
     )  # fmt: skip
-    if form < 0.70:
-        what = pick(rng, SCENES)
-    elif form < 0.78:
-        what = f"a {pick(rng, OTHER_COLOURS)} {pick(rng, SHAPES)}"
-    else:
-        adjective = pick(
-            rng,
-            (
-                "",
-                "",
-                "",
-                *COLOURS,
-                "small",
-                "large",
-                "big",
-                "tiny",
-                "beautiful",
-                "old",
-                "happy",
-                "white",
-                "black",
-            ),
-        )
-        place = pick(
-            rng,
-            (
-                "",
-                "",
-                "",
-                " in a forest",
-                " on a white background",
-                " on the left",
-                " in the rain",
-                " at the top",
-                " moving left",
-            ),
-        )
-        noun = unknown_word(rng)
-        plural = rng.random() < 0.15
-        what = f"{adjective} {noun}".strip() + ("s" if plural else "") + place
-        if not plural:
-            what = ("an " if what[0] in "aeiou" else "a ") + what
-    return start + pick(rng, asks).format(x=what), UNABLE
+    return start + pick(rng, asks).format(x=outside_thing(rng)), UNABLE
+
+
+def outside_thing(rng: Rng) -> str:
+    """Something from outside that one might ask for: a scene, a shape in another colour, any noun with what may go with it."""
+    form = rng.random()
+    if form < 0.2:
+        return pick(rng, SCENES)
+    if form < 0.35:
+        return f"a {pick(rng, OTHER_COLOURS)} {pick(rng, SHAPES)}"
+    adjective, noun, place = pick(rng, ADJECTIVES), unknown_word(rng), pick(rng, WHEREABOUTS)
+    if rng.random() < 0.2:
+        place = f" {pick(rng, JOINTS)} {pick(rng, ('a', 'a', 'the', 'my'))} {unknown_word(rng)}"
+    what = f"{adjective} {noun}".strip()
+    if rng.random() < 0.15:
+        return f"{pick(rng, ('', 'two ', 'some ', 'many '))}{what}s{place}"
+    return pick(rng, (article(what), article(what), article(what), f"my {what}", f"the {what}")) + place
 
 
 def knowledge(rng: Rng) -> tuple[str, str]:
@@ -244,17 +264,21 @@ def knowledge(rng: Rng) -> tuple[str, str]:
     moves = pick(rng, MOVES.get(motion, (motion,)))
     kind = article(pick(rng, KINDS_OF_THING.get(motion, (f"{motion} thing", f"thing that is {motion}"))))
     facts = (
-        (("which colours do you know?", "what colours are there?", "list the colours", "what colors can you draw?", "which colours can you use?"),
+        (("which colours do you know?", "what colours are there?", "list the colours", "what colors can you draw?", "which colours can you use?",
+          "name the colours", "name all colours that you can use", "say which colours there are", "in what colours can you draw?", "let me know your colours", "how many colours do you know?"),
          f"I know eight colours: {', '.join(list(COLOURS)[:-1])} and {list(COLOURS)[-1]}."),
-        (("which shapes do you know?", "what shapes are there?", "list the shapes", "what shapes can you draw?", "which shapes can you make?"),
+        (("which shapes do you know?", "what shapes are there?", "list the shapes", "what shapes can you draw?", "which shapes can you make?",
+          "name the shapes", "name all shapes that you can draw", "say which shapes there are", "let me know your shapes", "how many shapes do you know?", "which shapes do you have?"),
          f"I know eight shapes: {', '.join(SHAPES[:-1])} and {SHAPES[-1]}."),
-        (("which motions do you know?", "what can a thing do in a film?", "how can things move?", "list the motions"),
+        (("which motions do you know?", "what can a thing do in a film?", "how can things move?", "list the motions", "name the motions", "say which motions there are",
+          "in which ways can a thing move?", "how many motions do you know?", "which motions can you film?"),
          "A thing can stand still, move left, right, up or down, grow, shrink or blink."),
         ((f"how warm is {colour}?", f"what temperature is {colour}?", f"how hot is a {colour} thing?", f"how warm are {colour} things?",
           f"what temperature has something {colour}?", f"tell me how hot {colour} is", f"at what temperature are {colour} things?", f"how many degrees has a {colour} thing?",
           f"if a thing is {colour}, what is its temperature?", f"say how warm {colour} things are", f"the temperature of {colour}?"), f"It is at about {TEMPERATURES[colour]:g} degrees."),
         (tuple(way.format(x=moves, a=kind) for way in CONTOUR_QUESTIONS), f"The sound is {CONTOUR_OF_MOTION[motion]}."),
-        (("how does a small thing sound?", "what pitch has a small thing?", "is a small thing high or low?"), "A small thing sounds high, a large one low."),
+        (("how does a small thing sound?", "what pitch has a small thing?", "is a small thing high or low?", "how high is a small thing?", "how does a large thing sound?", "which pitch do large things have?",
+          "does size change the sound?"), "A small thing sounds high, a large one low."),
     )  # fmt: skip
     questions, reply = facts[rng.integers(len(facts))]
-    return pick(rng, questions), reply
+    return framed(rng, pick(rng, questions)), reply

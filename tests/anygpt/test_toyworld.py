@@ -9,7 +9,7 @@ import pytest
 from anygpt.config import INPUT_MODALITIES, OUTPUT_MODALITIES
 from anygpt.evaluation.answers import read_answer
 from anygpt.messages import normalise
-from anygpt.toyworld.dialogues import STARTS, conversation
+from anygpt.toyworld.dialogues import STARTS, conversation, from_top_left
 from anygpt.toyworld.drawing import (
     BACKGROUND_DISTANCE,
     BACKGROUND_TEMPERATURE,
@@ -22,7 +22,13 @@ from anygpt.toyworld.drawing import (
     draw_picture,
     draw_thermal,
 )
-from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound, near_captions
+from anygpt.toyworld.phrases import (
+    caption_film,
+    caption_picture,
+    caption_sound,
+    describe_picture,
+    near_captions,
+)
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -391,7 +397,7 @@ def test_held_out_things_occur_where_all_is_accepted():
 
 @pytest.mark.parametrize("start", STARTS)
 def test_every_kind_of_conversation(start):
-    """Roles alternate, media are of the known modalities, and every answer's caption is said before its medium."""
+    """Roles alternate, media are of the known modalities, and all that an answer's caption tells is said before its medium."""
     for seed in range(40):
         messages = conversation(np.random.default_rng(seed), turns=2, starts={start: 1.0})
         assert [message["role"] for message in messages[:4]] == ["user", "assistant"] * 2
@@ -405,7 +411,24 @@ def test_every_kind_of_conversation(start):
                     continue
                 assert part["type"] in kinds
                 if message["role"] == "assistant":
-                    assert before is not None and part["caption"] in before["text"]
+                    assert before is not None
+                    if part["type"] == "image":
+                        assert describe_picture(part["scene"]) in before["text"]
+                        assert read_answer(part["caption"]) == read_answer(describe_picture(part["scene"]))
+                    else:
+                        assert part["caption"] in before["text"]
+
+
+def test_a_picture_of_two_things_has_one_description():
+    first = Thing("circle", "red", "small", "left", "still", 0.25, (0.2, 0.5))
+    second = Thing("star", "blue", "small", "centre", "still", 0.25, (0.5, 0.5))
+    told = (
+        "a small red circle left of a small blue star on a white background, "
+        "the circle at the left and the star in the centre"
+    )
+    scene = Scene("white", (first, second))
+    assert describe_picture(scene) == told
+    assert from_top_left(scene) == from_top_left(Scene("white", (second, first))) == scene
 
 
 def test_requests_from_outside_get_no_media():
@@ -431,7 +454,7 @@ def test_same_seed_same_conversation():
 
 
 def test_source_draws_valid_messages():
-    data = ToyWorld(60, seed=1, turns=(1, 2, 3), draw_outputs=0.5)
+    data = ToyWorld(120, seed=1, turns=(1, 2, 3), draw_outputs=0.5)
     kinds = set()
     for index in range(len(data)):
         messages = data[index]
@@ -440,7 +463,7 @@ def test_source_draws_valid_messages():
     assert {("user", modality) for modality in INPUT_MODALITIES} <= kinds
     assert {("assistant", modality) for modality in OUTPUT_MODALITIES} <= kinds
     with pytest.raises(IndexError):
-        data[60]
+        data[120]
 
 
 def test_source_depends_on_seed_and_index_alone():

@@ -108,6 +108,9 @@ def test_shapes() -> None:
     torch.testing.assert_close(
         keeping.pooled("video", given["video"]).mean(1, keepdim=True), encoder.pooled("video", given["video"])
     )
+    both = keeping.both("video", given["video"]).unflatten(1, (2, 1 + 4))  # clip by clip
+    torch.testing.assert_close(both[:, :, 0], keeping.pooled("video", given["video"]))
+    torch.testing.assert_close(both[:, :, 1:].flatten(1, 2), keeping.features("video", given["video"]))
 
 
 @torch.no_grad()

@@ -161,6 +161,10 @@ def test_vision_models(tmp_path: Path, make: Callable[[Path], None], patches: in
     first = encoder.preprocess("image", Image.fromarray(frames[0]))[None]  # a film is a row of pictures
     torch.testing.assert_close(pooled_film[0, :1], encoder.pooled("image", first)[0], rtol=1e-4, atol=1e-5)
 
+    both = encoder.both("video", film).unflatten(1, (8, 1 + patches))  # frame by frame
+    torch.testing.assert_close(both[:, :, 0], pooled_film)
+    torch.testing.assert_close(both[:, :, 1:].flatten(1, 2), encoder.features("video", film))
+
 
 @torch.no_grad()
 def test_patches_are_the_hidden_states_after_the_class_token(tmp_path: Path) -> None:
