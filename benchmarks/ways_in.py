@@ -28,7 +28,8 @@ from anygpt.checkpoint import ASSETS
 from anygpt.evaluation.scoring import write_json, write_text
 from anygpt.evaluation.suites import evaluate
 from anygpt.model import AnyGPT
-from benchmarks.ablations import digest_of, exit_code, told
+from benchmarks.runs import exit_code, told
+from benchmarks.stage_order import digest_of
 from stages.config import TrainingConfig, read_config
 from stages.data import prompts_of
 from stages.encoding_alignment import EncodingAlignment

@@ -851,10 +851,13 @@ class Talk:
     def outside(self) -> None:
         rng = self.rng
         if rng.random() < 0.3:  # in the words in which things of this world are asked for
-            ways = pick(
-                rng, ((PICTURE_ASKS, PICTURE_WISHES), (FILM_ASKS, FILM_WISHES), (THING_SOUND_ASKS, ()))
-            )
-            self.say(ask(rng, *ways, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
+            ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+                (PICTURE_ASKS, PICTURE_WISHES),
+                (FILM_ASKS, FILM_WISHES),
+                (THING_SOUND_ASKS, ()),
+            ]
+            commands, wishes = ways[rng.integers(len(ways))]
+            self.say(ask(rng, commands, wishes, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
         else:
             self.say(*smalltalk.outside(rng))
 
