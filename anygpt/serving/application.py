@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from anygpt.generation import MediaDone, MediaProgress, TextDelta
 from anygpt.messages import Conversation
@@ -68,7 +69,7 @@ def create(
             await asyncio.to_thread(service.close)
 
     app = FastAPI(title="anygpt", docs_url=None, redoc_url=None, lifespan=life)
-    app.add_middleware(Door, key=api_key, most=limits.bytes, metrics=service.metrics)
+    app.add_middleware(Door, key=api_key, most=limits.bytes, patience=limits.time, metrics=service.metrics)
     for kind in (Exception, HTTPException):
         app.add_exception_handler(kind, _tell_error)
     app.add_exception_handler(RequestValidationError, _tell_mistake)
@@ -142,10 +143,7 @@ def create(
         )
         wire = Wire(name, body.modalities, body.audio.format, service.folder)
         if body.stream:
-            events = _stream(wire, answers, body, request)
-            return StreamingResponse(
-                events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-            )
+            return EventStream(wire, answers, body, request)
         replies = await answers.all(_gone(request))
         choices = [(reply.content, answers.finish_reason(index)) for index, reply in enumerate(replies)]
         counts = usage(answers.prompt_tokens, answers.completion_tokens)
@@ -217,13 +215,14 @@ def create(
             settings["num_frames"] = frames
         answers = await one_medium("video", body, body.prompt, settings, uploads)
         film = Film(
+            answers,
             body.prompt,
             name,
             f"{body.seconds:g}" if body.seconds else "",
             body.size or "",
             service.folder / f"{uuid4().hex}.mp4",
         )
-        films.add(film, answers)
+        films.add(film)
         return film.told()
 
     @app.get("/v1/videos")
@@ -270,8 +269,26 @@ def _chat_options(body: ChatBody, outputs: list[str]) -> dict[str, Any]:
     return options | settings
 
 
+class EventStream(StreamingResponse):
+    """An answer as server-sent events; once it is no longer sent, and be it before it began, nobody writes on."""
+
+    def __init__(self, wire: Wire, answers: Answers, body: ChatBody, request: Request) -> None:
+        super().__init__(
+            _stream(wire, answers, body, request),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+        self.answers = answers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answers.cancel()
+
+
 async def _stream(wire: Wire, answers: Answers, body: ChatBody, request: Request) -> AsyncIterator[str]:
-    """An answer as server-sent events; what goes wrong on the way is told as one."""
+    """The events of an answer; what goes wrong on the way is told as one."""
     for index in range(body.n):
         yield _sse(wire.chunk(index, {"role": "assistant", "content": ""}, modality="text"))
     try:

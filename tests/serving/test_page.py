@@ -26,7 +26,7 @@ def test_an_answer_with_media_and_how_it_came_about(server: Server, tmp_path: Pa
     files = [Path(part["path"]) for part in shown[-1] if isinstance(part, dict)]
     assert [file.suffix for file in files] == [".png", ".wav", ".png"] and all(map(Path.is_file, files))
     tokens, made, shares = told[-1][1:]
-    assert [text for text, kind in tokens if kind] == [f"<image_{i}>" for i in range(8)] + [
+    assert [text for text, kind in tokens if kind] == [f"<image_{i}>" for i in range(12)] + [
         f"<audio_{i}>" for i in range(4)
     ]
     assert [medium["modality"] for medium in made] == ["image", "audio"] and sum(
