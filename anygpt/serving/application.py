@@ -20,7 +20,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from anygpt.generation import MediaDone, MediaProgress, TextDelta
 from anygpt.messages import Conversation
@@ -143,7 +142,10 @@ def create(
         )
         wire = Wire(name, body.modalities, body.audio.format, service.folder)
         if body.stream:
-            return EventStream(wire, answers, body, request)
+            events = _stream(wire, answers, body, request)
+            return StreamingResponse(
+                events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+            )
         replies = await answers.all(_gone(request))
         choices = [(reply.content, answers.finish_reason(index)) for index, reply in enumerate(replies)]
         counts = usage(answers.prompt_tokens, answers.completion_tokens)
@@ -269,26 +271,8 @@ def _chat_options(body: ChatBody, outputs: list[str]) -> dict[str, Any]:
     return options | settings
 
 
-class EventStream(StreamingResponse):
-    """An answer as server-sent events; once it is no longer sent, and be it before it began, nobody writes on."""
-
-    def __init__(self, wire: Wire, answers: Answers, body: ChatBody, request: Request) -> None:
-        super().__init__(
-            _stream(wire, answers, body, request),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store"},
-        )
-        self.answers = answers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.answers.cancel()
-
-
 async def _stream(wire: Wire, answers: Answers, body: ChatBody, request: Request) -> AsyncIterator[str]:
-    """The events of an answer; what goes wrong on the way is told as one."""
+    """An answer as server-sent events; what goes wrong on the way is told as one."""
     for index in range(body.n):
         yield _sse(wire.chunk(index, {"role": "assistant", "content": ""}, modality="text"))
     try:

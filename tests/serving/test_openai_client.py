@@ -263,10 +263,10 @@ def test_a_film_that_is_deleted_is_stopped_and_leaves_no_file(server: Server, tm
 
 
 def test_a_client_that_hangs_up_at_once_costs_no_answer(server: Server) -> None:
-    """Before the stream has begun, there is nobody who could notice while sending."""
+    """While its film is still read: there is no stream yet whose end could be noticed."""
     body = json.dumps(
         {
-            "messages": asked("draw a red circle"),
+            "messages": asked("draw this", PARTS["video"]),
             "stream": True,
             "modalities": ["image"],
             "num_inference_steps": 200,
