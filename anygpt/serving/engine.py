@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from anygpt.generation import (
     MEDIA_BATCH,
     Done,
@@ -116,10 +118,57 @@ class Making:
     promise: list[Event]
     since: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def begin(cls, job: Job, wanted: Run | Caption) -> Making:
+        """Give a medium its place in the answer, and say that it is begun."""
+        part, index, seed = job.reply.add_medium(wanted)
+        job.say(MediaStarted(wanted.modality, index))
+        return cls(job, wanted, part, index, seed, job.promise())
+
     @property
     def kind(self) -> tuple[str, dict[str, Any]]:
         """What media must have in common to be made in one run: modality and settings."""
-        return self.wanted.modality, self.job.options.media.get(self.wanted.modality, {})
+        return self.modality, self.job.options.media.get(self.modality, {})
+
+    @property
+    def modality(self) -> str:
+        """What it is."""
+        return self.wanted.modality
+
+    def finish(
+        self, medium: Any, given: Tensor, defaults: dict[str, Any], seconds: float, together: int
+    ) -> None:
+        """Put the medium into the answer, and tell it.
+
+        Args:
+            given: what the decoder was given, (tokens, dim).
+            defaults: the decoder's settings.
+            seconds: of the decoder's run, which made so many `together`.
+        """
+        self.part[self.modality] = medium
+        self.job.reply.spend(self.modality, seconds / together)
+        self.job.made.append(
+            {
+                "modality": self.modality,
+                "index": self.index,
+                "by": "caption" if isinstance(self.wanted, Caption) else "signals",
+                "conditioning": {
+                    "shape": list(given.shape),
+                    "mean": float(given.mean()),
+                    "std": float(given.std()),
+                },
+                "settings": {**defaults, **self.kind[1]},
+                "seed": self.seed,
+                "seconds": round(seconds, 3),
+                "made_together": together,
+            }
+        )
+        self.job.keep(self.promise, MediaDone(self.modality, self.index, medium, seconds))
+
+
+def as_mistake(error: Exception, modality: str, settings: dict[str, Any]) -> Exception:
+    """A decoder's error; with settings, its word about one of them (a size, say) is for the client."""
+    return OptionError(f"{modality}: {error}") if settings and isinstance(error, ValueError) else error
 
 
 class _Abandoned(Exception):
@@ -267,10 +316,12 @@ class Engine:
         if isinstance(item, str):
             job.reply.add_text(item)
             job.say(TextDelta(item))
-            return
-        part, index, seed = job.reply.add_medium(item)
-        job.say(MediaStarted(item.modality, index))
-        self._media.append(Making(job, item, part, index, seed, job.promise()))
+        else:
+            self._want(job, item)
+
+    def _want(self, job: Job, item: Run | Caption) -> None:
+        """Have a medium made."""
+        self._media.append(Making.begin(job, item))
 
     def _finish(self, job: Job) -> None:
         """The text of an answer is complete; its end is told when its media are there."""
@@ -393,32 +444,13 @@ class Engine:
             seeds = [making.seed for making in media]
             made = self.model.decode(modality, given, seeds, progress, **settings)
             seconds = time.perf_counter() - begun
+            defaults = self.model.decoder(modality).defaults
             for making, medium, row in zip(media, made, given, strict=True):
-                making.part[modality] = medium
-                making.job.reply.spend(modality, seconds / len(media))
-                making.job.made.append(
-                    {
-                        "modality": modality,
-                        "index": making.index,
-                        "by": "caption" if isinstance(making.wanted, Caption) else "signals",
-                        "conditioning": {
-                            "shape": list(row.shape),
-                            "mean": float(row.mean()),
-                            "std": float(row.std()),
-                        },
-                        "settings": {**self.model.decoder(modality).defaults, **settings},
-                        "seed": making.seed,
-                        "seconds": round(seconds, 3),
-                        "made_together": len(media),
-                    }
-                )
-                making.job.keep(making.promise, MediaDone(modality, making.index, medium, seconds))
+                making.finish(medium, row, defaults, seconds, len(media))
                 self.metrics.media.labels(modality).inc()
         except _Abandoned:
             return
         except Exception as error:
-            if settings and isinstance(error, ValueError):  # the pipeline's own word about a size, say
-                error = OptionError(f"{modality}: {error}")
             for making in media:
-                making.job.fail(error)
+                making.job.fail(as_mistake(error, *making.kind))
         self._sweep()

@@ -19,7 +19,7 @@ from anygpt.generation import Done, Event, Reply, TextDelta, known
 from anygpt.messages import Conversation, normalise
 from anygpt.options import Options
 from anygpt.processor import Prompt
-from anygpt.serving.engine import Engine, Job
+from anygpt.serving.engine import Job
 from anygpt.serving.errors import ApiError, Gone, OverTime
 from anygpt.serving.intake import Intake
 from anygpt.serving.limits import Limits
@@ -130,17 +130,24 @@ class Service:
     Args:
         name: what the model is called.
         folder: for files that live no longer than a request, and for films that wait to be fetched.
+        engine: makes what does the jobs: an `Engine`, or what has its methods.
     """
 
     def __init__(
-        self, model: AnyGPT, name: str, limits: Limits, folder: Path, allow_remote_media: bool
+        self,
+        model: AnyGPT,
+        name: str,
+        limits: Limits,
+        folder: Path,
+        allow_remote_media: bool,
+        engine: Callable[[AnyGPT, Limits, Metrics], Any],
     ) -> None:
         self.model = model
         self.name = name
         self.limits = limits
         self.folder = folder
         self.metrics = Metrics()
-        self.engine = Engine(model, limits, self.metrics)
+        self.engine = engine(model, limits, self.metrics)
         self.allow_remote_media = allow_remote_media
         self._decoding = threading.Lock()
         self._fetchers = ThreadPoolExecutor(FETCHERS, "anygpt-intake")
@@ -211,8 +218,8 @@ class Service:
                 own = Options.read(
                     {**options, "seed": seed, "max_new_tokens": tokens}, self.model.config.outputs
                 )
-                tell = partial(_tell, loop, news, index)
-                jobs.append(Job(reading.prompt, own, tell, deadline, Reply(seed=seed), alone))
+                said = partial(tell, loop, news, index)
+                jobs.append(Job(reading.prompt, own, said, deadline, Reply(seed=seed), alone))
             self.metrics.tokens.labels("prompt").inc(reading.slots)
             if reading.refused:
                 for job in jobs:
@@ -259,7 +266,7 @@ class Service:
         )
 
 
-def _tell(
+def tell(
     loop: asyncio.AbstractEventLoop,
     news: asyncio.Queue[tuple[int, Any]],
     index: int,

@@ -289,7 +289,9 @@ def test_a_client_that_hangs_up_at_once_costs_no_answer(server: Server) -> None:
 
 
 def test_a_film_is_a_job(server: Server, client: OpenAI, tmp_path: Path) -> None:
-    job = client.videos.create(prompt="a film of a green square that moves left", extra_body={"seed": 0, **FEW}, seconds="1")  # type: ignore[arg-type]
+    job = client.videos.create(
+        prompt="a film of a green square that moves left", extra_body={"seed": 0, **FEW}, seconds="1"
+    )  # type: ignore[arg-type]
     assert job.status in ("queued", "in_progress") and job.object == "video"
     early = server.error("GET", f"/v1/videos/{job.id}/content")
     assert early[0] == 409 or job.status == "completed"

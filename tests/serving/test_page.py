@@ -12,13 +12,13 @@ pytest.importorskip("gradio", reason="the page needs the extra `ui`")
 
 from anygpt.serving import page
 
-FEW = {"seed": 0, "steps": 2, "guidance": 2}
+FEW = {"seed": "0", "steps": "2", "guidance": ""}
 
 
 def test_an_answer_with_media_and_how_it_came_about(server: Server, tmp_path: Path) -> None:
     message = {"text": "draw a red circle", "files": []}
     with server.client() as client:
-        told = list(page.answer(client, "anygpt-tiny", tmp_path, message, [], ["image", "audio"], **FEW))
+        told = list(page.answer(client, "anygpt-tiny", message, [], ["image", "audio"], **FEW))
     shown = [step[0]["content"] for step in told]
     texts = [content[0] for content in shown if content]
     assert len(set(texts)) > 5 and texts[-1].startswith("Here is a large red circle")
@@ -38,11 +38,11 @@ def test_a_file_is_shown_to_the_model_and_the_talk_goes_on(server: Server, tmp_p
     sample = SAMPLES / "picture.png"
     first = {"text": "what is this?", "files": [str(sample)]}
     with server.client() as client:
-        *_, (answer, *_) = page.answer(client, "anygpt-tiny", tmp_path, first, [], [], **FEW)
+        *_, (answer, *_) = page.answer(client, "anygpt-tiny", first, [], [], **FEW)
         content = [{"type": "text", "text": first["text"]}, {"type": "file", "file": {"path": str(sample)}}]
         history = [{"role": "user", "content": content}, {"role": "assistant", "content": answer["content"]}]
         again = {"text": "what colour is it?", "files": []}
-        *_, (second, *_) = page.answer(client, "anygpt-tiny", tmp_path, again, history, [], **FEW)
+        *_, (second, *_) = page.answer(client, "anygpt-tiny", again, history, [], **FEW)
     session = server.model.session()
     asked = [{"type": "image", "path": sample}, {"type": "text", "text": "what is this?"}]
     assert answer["content"] == [session.chat(asked).text]
@@ -50,7 +50,7 @@ def test_a_file_is_shown_to_the_model_and_the_talk_goes_on(server: Server, tmp_p
 
 
 def test_the_page_can_be_built(tmp_path: Path) -> None:
-    built = page.build("http://127.0.0.1:1/v1", "anygpt-tiny", None, ["image"], ["image", "audio"], tmp_path)
+    built = page.build("http://127.0.0.1:1/v1", "anygpt-tiny", None, ["image"], ["image", "audio"])
     labels = [getattr(block, "label", None) for block in built.blocks.values()]
     assert {"Chat", "Inside", "Media", "Seed", "Steps", "Guidance"} <= set(labels)
 

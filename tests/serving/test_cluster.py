@@ -1,0 +1,97 @@
+"""The server on Ray Serve: the same answers as without, and none lost when replicas die."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray.serve", reason="needs the extra `ray`")
+
+import ray
+import tiny_model
+from servers import Server, serving
+
+from anygpt.model import AnyGPT
+from anygpt.serving.cluster import Cluster
+from anygpt.serving.limits import Limits
+
+pytestmark = pytest.mark.slow
+
+CHAT = "/v1/chat/completions"
+REPLICAS, REQUESTS, CLIENTS, EVERY = 3, 300, 8, 10.0  # seconds
+WILD = {"temperature": 2, "max_tokens": 60}  # a random model's talk, with media in it here and there
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.build_checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint: Path) -> Iterator[Server]:
+    """Three replicas of everything; the machine is said to have processors enough."""
+    here = Path(__file__).resolve().parents[2]
+    environment = {"PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
+    ray.init(num_cpus=32, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": environment})
+    model = AnyGPT.from_pretrained(checkpoint)
+    engine = partial(Cluster, checkpoint, (REPLICAS, REPLICAS))
+    with serving(model, Limits(time=600), engine=engine) as server:
+        yield server
+    ray.shutdown()
+
+
+def ask(server: Server, seed: int) -> Any:
+    body = {"messages": [{"role": "user", "content": "draw a red circle"}], "seed": seed, **WILD}
+    status, _, answer = server.ask("POST", CHAT, body)
+    assert status == 200, answer
+    choice = json.loads(answer)["choices"][0]
+    return choice["message"]["content"], choice["message"].get("audio", {}).get("data")
+
+
+def replicas() -> list[str]:
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return [actor["name"] for actor in named if actor["name"].startswith("SERVE_REPLICA")]
+
+
+def test_answers_are_those_of_one_process(server: Server, checkpoint: Path) -> None:
+    with serving(server.model) as alone:
+        expected = [ask(alone, seed) for seed in range(6)]
+    assert [ask(server, seed) for seed in range(6)] == expected
+    assert any(isinstance(content, list) for content, _ in expected)  # media among them
+
+
+def test_no_request_is_lost_when_replicas_die(server: Server) -> None:
+    """Three of each, one killed every ten seconds during 300 requests."""
+    over = threading.Event()
+    killed: list[str] = []
+
+    def kill() -> None:
+        chance = random.Random(0)
+        while not over.wait(EVERY):
+            if names := replicas():
+                name = chance.choice(names)
+                with_pid = ray.get_actor(name, namespace="serve")
+                ray.kill(with_pid, no_restart=True)
+                killed.append(name)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    begun = time.monotonic()
+    try:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            answers = list(pool.map(partial(ask, server), range(REQUESTS)))
+    finally:
+        over.set()
+        killer.join()
+    print(
+        f"{len(answers)} answers in {time.monotonic() - begun:.0f} s, {len(killed)} replicas killed: {killed}"
+    )
+    assert len(answers) == REQUESTS and all(content or sound for content, sound in answers)
+    assert killed and any("LLM" in name for name in killed)
