@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -84,4 +85,6 @@ def serve(
                 access_log=False,
                 timeout_graceful_shutdown=PAGE_PATIENCE if with_page else None,
             )
+            # uvicorn sends itself the signal again when all is done, which must not end us before we tidy up
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
             uvicorn.Server(settings).run(sockets=[listening])

@@ -36,12 +36,13 @@ EXAMPLES = [
     "what can you do?",
 ]
 STYLE = """
-.bot img, .user img { min-width: 12rem; image-rendering: auto; border-radius: 0.5rem }
-.bot video { max-width: min(100%, 20rem) }
+.bot .image-frame img, .user .image-frame img { width: 14rem; object-fit: contain; border-radius: 0.5rem }
+.example-text-icon, .example-icon { display: none }
+.message:has(> * video) { max-width: 22rem }
 @media (max-width: 40rem) {
   .gradio-container { padding: 0.25rem !important }
   .gradio-container main { padding: 0.25rem !important }
-  .history { display: none }
+  .column:has(> button.primary) { order: 2 }  /* earlier chats come after this one */
 }
 """
 KEYS = """() => {
@@ -175,7 +176,7 @@ def answer(
     shown: list[Any] = []
     try:
         stream = client.chat.completions.create(model=name, messages=messages, stream=True, extra_body=extra)
-        with stream, tempfile.TemporaryDirectory(dir=_folder()) as folder:  # Gradio keeps copies of its own
+        with stream, tempfile.TemporaryDirectory() as folder:  # Gradio keeps copies of its own
             for chunk in stream:
                 told = chunk.model_extra or {}
                 if "progress" in told:

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 SECONDS = 180_000  # milliseconds of patience: two cores may be busy
 PHONE = {"width": 390, "height": 844}
-PLAYED = """async (selector) => {
-  const medium = [...document.querySelectorAll(selector)].at(-1);
+PLAYED = """async () => {
+  const medium = document.querySelector(".bot video");
   medium.muted = true;
   await medium.play();
   await new Promise((done) => setTimeout(done, 500));
@@ -34,12 +34,12 @@ PLAYED = """async (selector) => {
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Of a page that `anygpt ui` serves."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a page that `anygpt ui` serves; it leaves no file when it is told to end."""
+    folder = tmp_path_factory.mktemp("temporary")
     command = [sys.executable, "-m", "anygpt", "ui", "--port", "0"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    ) as process:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         told = ""
         while not (found := re.search(r"the page is at (\S+)", told)):
@@ -49,6 +49,8 @@ def address() -> Iterator[str]:
         process.stderr.readline()  # serving …
         yield found[1]
         process.terminate()
+        assert process.wait(60) == 0
+    assert not list(folder.glob("anygpt-*"))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,11 @@ class Page:
         """Until a JavaScript expression is true."""
         self.page.wait_for_function(f"() => {condition}")
 
+    def pictures(self, count: int, whose: str = "bot") -> None:
+        """Wait until so many pictures are there, and whole."""
+        all_there = f"const all = [...document.querySelectorAll('.{whose} img')]; return all.length == {count} && all.every"
+        self.page.wait_for_function(f"() => {{ {all_there}((one) => one.naturalWidth > 0) }}")
+
     def settled(self) -> str:
         """The last answer, once it is complete."""
         self.page.wait_for_timeout(500)
@@ -116,24 +123,26 @@ def test_a_talk(browser: Any, address: str, tmp_path: Path) -> None:
     page.locator("input[type=file]").first.set_input_files(SAMPLES / "picture.png")
     page.locator(".thumbnails img, .thumbnail-item").first.wait_for()
     window.ask("what is this?")
-    window.wait("document.querySelectorAll('.user img').length == 1")
+    window.pictures(1, "user")
     assert "red star" in window.settled()
     window.shoot("picture-given")
 
     window.ask("draw a large blue star")
-    window.wait("document.querySelectorAll('.bot img').length == 1")
+    window.pictures(1)
     window.settled()
+    window.pictures(1)
     window.shoot("picture")
     window.ask("play the sound of a small pink heart")
-    window.wait("document.querySelectorAll('.bot audio').length == 1")
+    window.wait("document.querySelectorAll('.bot .play-btn').length == 1")
     window.settled()
-    window.wait("document.querySelectorAll('.bot img').length == 2")  # and its spectrogram
-    assert page.evaluate(PLAYED, ".bot audio") > 0
+    window.pictures(2)  # and its spectrogram
+    page.locator(".bot .play-btn").click()
+    page.locator(".bot .play-btn[aria-label=Pause]").wait_for()
     window.shoot("sound")
     window.ask("show a film of a green square that moves left")
     window.wait("document.querySelectorAll('.bot video').length == 1")
     window.settled()
-    assert page.evaluate(PLAYED, ".bot video") > 0
+    assert page.evaluate(PLAYED) > 0
     window.shoot("film")
 
     page.get_by_role("tab", name="Inside").click()
@@ -168,6 +177,7 @@ def test_a_talk(browser: Any, address: str, tmp_path: Path) -> None:
     page.wait_for_timeout(2000)
     page.get_by_text("what can you do?").first.click()  # the conversation in the history
     window.wait("document.querySelectorAll('.bot video').length == 1")
+    window.pictures(2)
     window.ask("what can you do?")
     assert "draw" in window.settled()
     window.shoot("reloaded")
@@ -180,8 +190,9 @@ def test_a_phone_and_the_dark(browser: Any, address: str, tmp_path: Path) -> Non
     window.shoot("phone-start")
     assert page.evaluate("document.body.classList.contains('dark')")
     window.ask("draw a red circle and play its sound")
-    window.wait("document.querySelectorAll('.bot audio').length == 1")
+    window.wait("document.querySelectorAll('.bot .play-btn').length == 1")
     window.settled()
+    window.pictures(2)
     window.shoot("phone-answer")
     for name in ("Chat", "Inside"):
         page.get_by_role("tab", name=name).click()
