@@ -169,6 +169,7 @@ class Cluster:
         """Deploy; returns when a replica of each is there."""
         if not ray.is_initialized():
             ray.init(log_to_driver=False)
+        serve.start(proxy_location="Disabled")  # clients talk to the application
         least, most = self.replicas
         together = self.limits.batch
 
