@@ -44,7 +44,15 @@ def server(checkpoint: Path) -> Iterator[Server]:
     """Three replicas of everything; the machine is said to have processors enough."""
     here = Path(__file__).resolve().parents[2]
     environment = {"PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"}
-    ray.init(num_cpus=32, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": environment})
+    ray.init(
+        num_cpus=32,
+        log_to_driver=False,
+        include_dashboard=False,
+        runtime_env={"env_vars": environment},
+        _system_config={
+            "worker_niceness": 0
+        },  # beside other work, Ray's own 15 leaves replicas no time to start
+    )
     model = AnyGPT.from_pretrained(checkpoint)
     engine = partial(Cluster, checkpoint, (REPLICAS, REPLICAS))
     with serving(model, Limits(time=600), engine=engine) as server:
