@@ -421,21 +421,8 @@ class AnyGPT(nn.Module):
 
     def decoder(self, modality: str) -> Decoder:
         """The frozen decoder of an output modality, loaded at the first call."""
-        entry = self.config.outputs[modality]
         if modality not in self._decoders:
-            from decoders.diffusion import Decoder
-
-            with torch.device("cpu"):
-                decoder = Decoder.from_pretrained(
-                    find_part(entry.decoder, self.root), modality=modality, dtype=self.dtype
-                )
-            if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
-                raise ConfigError(
-                    f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "
-                    f"and the projection was made for {entry.conditioning}"
-                )
-            decoder.defaults.update(entry.generation)
-            self._decoders[modality] = decoder
+            self._decoders[modality] = load_decoder(self.config, modality, self.root, self.dtype)
         return self._decoders[modality].to(self.device)
 
     @torch.no_grad()
@@ -454,15 +441,7 @@ class AnyGPT(nn.Module):
             callback: called with (step, steps) as the decoder goes.
             settings: the decoder's, e.g. `num_inference_steps`, in place of the config's `generation`.
         """
-        from encoders.media import Audio, Video
-
-        decoder = self.decoder(modality)
-        media = decoder(conditioning, seeds=seeds, callback=callback, **settings)
-        if modality == "audio":
-            return [Audio(samples, int(decoder.rate or 0)) for samples in media]
-        if modality == "video":
-            return [Video(frames, float(decoder.rate or 0)) for frames in media]
-        return media
+        return run_decoder(self.decoder(modality), conditioning, seeds, callback, **settings)
 
     # ── talking ───────────────────────────────────────────────────────────────────────────────────
 
@@ -615,6 +594,43 @@ class AnyGPT(nn.Module):
         """The texts that end an answer, by the LLM's generation settings."""
         given = getattr(getattr(self.llm, "generation_config", None), "stop_strings", None) or ()
         return (given,) if isinstance(given, str) else tuple(given)
+
+
+def load_decoder(
+    config: AnyGPTConfig, modality: str, root: Path | None, dtype: torch.dtype = torch.float32
+) -> Decoder:
+    """The frozen decoder of a config's output modality; see `AnyGPT.from_config`."""
+    from decoders.diffusion import Decoder
+
+    entry = config.outputs[modality]
+    with torch.device("cpu"):
+        decoder = Decoder.from_pretrained(find_part(entry.decoder, root), modality=modality, dtype=dtype)
+    if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
+        raise ConfigError(
+            f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "
+            f"and the projection was made for {entry.conditioning}"
+        )
+    decoder.defaults.update(entry.generation)
+    return decoder
+
+
+@torch.no_grad()
+def run_decoder(
+    decoder: Decoder,
+    conditioning: Tensor,
+    seeds: list[int],
+    callback: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> list[Any]:
+    """See `AnyGPT.decode`."""
+    from encoders.media import Audio, Video
+
+    media = decoder(conditioning, seeds=seeds, callback=callback, **settings)
+    if decoder.modality == "audio":
+        return [Audio(samples, int(decoder.rate or 0)) for samples in media]
+    if decoder.modality == "video":
+        return [Video(frames, float(decoder.rate or 0)) for frames in media]
+    return media
 
 
 def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[Medium]]]:

@@ -234,6 +234,13 @@ def serve(
         int | None, typer.Option(min=1, help="Of prompt and answer together; what the LLM can read.")
     ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds that an answer may take.")] = 300,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="The LLM and each decoder as deployments of Ray Serve.")
+    ] = False,
+    min_replicas: Annotated[
+        int, typer.Option(min=1, help="With --ray: of the LLM and of each decoder, at least.")
+    ] = 1,
+    max_replicas: Annotated[int, typer.Option(min=1, help="With --ray: of each, under load.")] = 4,
 ) -> None:
     """Serve a model to OpenAI's clients; Ctrl-C finishes what runs, a second one does not."""
     from anygpt.cli.serve import serve
@@ -248,7 +255,17 @@ def serve(
         "batch": max_batch,
         "queue": max_queue,
     }
-    serve(model, host, port, api_key=api_key, allow_remote_media=allow_remote_media, limits=limits)
+    if min_replicas > max_replicas:
+        raise CommandError(f"--min-replicas {min_replicas} is more than --max-replicas {max_replicas}")
+    serve(
+        model,
+        host,
+        port,
+        api_key=api_key,
+        allow_remote_media=allow_remote_media,
+        limits=limits,
+        replicas=(min_replicas, max_replicas) if ray else None,
+    )
 
 
 @app.command()

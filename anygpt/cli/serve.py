@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ def serve(
     api_key: str | None,
     allow_remote_media: bool,
     limits: dict[str, Any],
+    replicas: tuple[int, int] | None = None,
     with_page: bool = False,
 ) -> None:
     """Serve `model` at host:port.
 
     Args:
         limits: the fields of `anygpt.serving.limits.Limits`.
+        replicas: with Ray, of the LLM and of each decoder, at least and at most; None is this process alone.
         with_page: also the page, at the root.
     """
     try:
@@ -37,11 +41,16 @@ def serve(
         from anygpt.serving import application
         from anygpt.serving.limits import Limits
 
+        engine: dict[str, Any] = {}
+        if replicas is not None:
+            from anygpt.serving.cluster import Cluster
+
+            engine["engine"] = partial(Cluster, find_model(model)[0], replicas)
         if with_page:
             os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
             from anygpt.serving import page
     except ModuleNotFoundError as error:
-        extra = "ui" if with_page else "serve"
+        extra = "ui" if with_page else "ray" if replicas else "serve"
         raise CommandError(f"{error.name} is missing; pip install 'anygpt[{extra}]'") from error
     if api_key is not None and not api_key.strip():
         raise CommandError("--api-key is empty; give one, or leave it out")
@@ -60,12 +69,14 @@ def serve(
             limits=Limits(**limits),
             api_key=api_key,
             allow_remote_media=allow_remote_media,
+            **engine,
         )
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}"
         with tempfile.TemporaryDirectory(prefix="anygpt-page-", ignore_cleanup_errors=True) as media:
             if with_page:
-                page.mount(app, f"{url}/v1", name, config, api_key, Path(media))
+                os.environ["GRADIO_TEMP_DIR"] = media  # what people show and get, gone with the server
+                page.mount(app, f"{url}/v1", name, config, api_key)
                 print(f"the page is at {url}", file=sys.stderr)
             print(f"serving {name} at {url}/v1; Ctrl-C stops", file=sys.stderr)
             settings = uvicorn.Config(
@@ -74,4 +85,6 @@ def serve(
                 access_log=False,
                 timeout_graceful_shutdown=PAGE_PATIENCE if with_page else None,
             )
+            # uvicorn sends itself the signal again when all is done, which must not end us before we tidy up
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())
             uvicorn.Server(settings).run(sockets=[listening])

@@ -8,7 +8,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -25,9 +25,11 @@ from anygpt.generation import MediaDone, MediaProgress, TextDelta
 from anygpt.messages import Conversation
 from anygpt.serving.conversation import conversation_of
 from anygpt.serving.door import Door
+from anygpt.serving.engine import Engine
 from anygpt.serving.errors import ApiError, as_api_error
 from anygpt.serving.intake import Intake
 from anygpt.serving.limits import MAX_FRAMES, MAX_MEDIA, Limits
+from anygpt.serving.metrics import Metrics
 from anygpt.serving.schema import AudioBody, Body, ChatBody, ImagesBody, VideoBody
 from anygpt.serving.service import Answers, Service
 from anygpt.serving.videos import Film, Films
@@ -46,6 +48,7 @@ def create(
     limits: Limits | None = None,
     api_key: str | None = None,
     allow_remote_media: bool = False,
+    engine: Callable[[AnyGPT, Limits, Metrics], Any] = Engine,
 ) -> FastAPI:
     """The application for one model; it starts its threads when it is served, and ends them when that ends.
 
@@ -53,10 +56,11 @@ def create(
         name: what the model is called in `/v1/models`.
         api_key: wanted at all routes under /v1; None lets everybody in.
         allow_remote_media: fetch media from public http and https addresses.
+        engine: makes what does the jobs (see `Service`).
     """
     limits = limits or Limits()
     files = tempfile.TemporaryDirectory(prefix="anygpt-serve-", ignore_cleanup_errors=True)
-    service = Service(model, name, limits, Path(files.name), allow_remote_media)
+    service = Service(model, name, limits, Path(files.name), allow_remote_media, engine)
     films = Films()
 
     @contextlib.asynccontextmanager
@@ -68,7 +72,7 @@ def create(
             await asyncio.to_thread(service.close)
 
     app = FastAPI(title="anygpt", docs_url=None, redoc_url=None, lifespan=life)
-    app.add_middleware(Door, key=api_key, most=limits.bytes, metrics=service.metrics)
+    app.add_middleware(Door, key=api_key, most=limits.bytes, patience=limits.time, metrics=service.metrics)
     for kind in (Exception, HTTPException):
         app.add_exception_handler(kind, _tell_error)
     app.add_exception_handler(RequestValidationError, _tell_mistake)
@@ -217,13 +221,14 @@ def create(
             settings["num_frames"] = frames
         answers = await one_medium("video", body, body.prompt, settings, uploads)
         film = Film(
+            answers,
             body.prompt,
             name,
             f"{body.seconds:g}" if body.seconds else "",
             body.size or "",
             service.folder / f"{uuid4().hex}.mp4",
         )
-        films.add(film, answers)
+        films.add(film)
         return film.told()
 
     @app.get("/v1/videos")

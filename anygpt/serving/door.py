@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,24 +25,32 @@ class Door:
     Args:
         key: wanted as `Authorization: Bearer KEY` at all routes under /v1; None lets everybody in.
         most: bytes of a body, at most.
+        patience: seconds that a body may take to come.
     """
 
-    def __init__(self, app: Any, key: str | None, most: int, metrics: Metrics) -> None:
+    def __init__(self, app: Any, key: str | None, most: int, patience: float, metrics: Metrics) -> None:
         self.app = app
         self.key = key
         self.most = most
+        self.patience = patience
         self.metrics = metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status, seen = time.monotonic(), 0, 0
+        begun, status, seen, whole = time.monotonic(), 0, 0, False
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # what comes now is that the client leaves
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), begun + self.patience - time.monotonic())
+            except TimeoutError:
+                raise ApiError(408, "the request's body took too long to come", code="timeout") from None
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > self.most:
                 raise self._too_large()
             return message

@@ -3,7 +3,8 @@
 The LLM's batch is continuous: at each token, answers that are complete leave it and waiting ones join. Media wait for
 their decoder, which takes several of a kind in one run; between its steps the LLM goes on, so that nobody's text
 stands still while pictures are made for others. What an answer is does not depend on its neighbours, but for the
-last digits of floating-point sums.
+last digits of floating-point sums: kernels differ with the number of rows. Where even those count, an answer is made
+by itself, in a batch of one and decoder runs of one, as the Python API makes it; the others go on in between.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from anygpt.generation import (
     MEDIA_BATCH,
@@ -52,6 +55,7 @@ class Job:
             them `Done` or an exception.
         deadline: when it must be complete, by `time.monotonic()`.
         reply: the answer so far.
+        alone: it must be to the last bit what it is without neighbours.
         row: the LLM's part of it, from its first token on.
         made: of each medium what its decoder was given, and how long it took.
     """
@@ -61,6 +65,7 @@ class Job:
     tell: Callable[[Event | Exception], None]
     deadline: float
     reply: Reply
+    alone: bool = False
     row: Row | None = None
     made: list[dict[str, Any]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
@@ -113,10 +118,57 @@ class Making:
     promise: list[Event]
     since: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def begin(cls, job: Job, wanted: Run | Caption) -> Making:
+        """Give a medium its place in the answer, and say that it is begun."""
+        part, index, seed = job.reply.add_medium(wanted)
+        job.say(MediaStarted(wanted.modality, index))
+        return cls(job, wanted, part, index, seed, job.promise())
+
     @property
     def kind(self) -> tuple[str, dict[str, Any]]:
         """What media must have in common to be made in one run: modality and settings."""
-        return self.wanted.modality, self.job.options.media.get(self.wanted.modality, {})
+        return self.modality, self.job.options.media.get(self.modality, {})
+
+    @property
+    def modality(self) -> str:
+        """What it is."""
+        return self.wanted.modality
+
+    def finish(
+        self, medium: Any, given: Tensor, defaults: dict[str, Any], seconds: float, together: int
+    ) -> None:
+        """Put the medium into the answer, and tell it.
+
+        Args:
+            given: what the decoder was given, (tokens, dim).
+            defaults: the decoder's settings.
+            seconds: of the decoder's run, which made so many `together`.
+        """
+        self.part[self.modality] = medium
+        self.job.reply.spend(self.modality, seconds / together)
+        self.job.made.append(
+            {
+                "modality": self.modality,
+                "index": self.index,
+                "by": "caption" if isinstance(self.wanted, Caption) else "signals",
+                "conditioning": {
+                    "shape": list(given.shape),
+                    "mean": float(given.mean()),
+                    "std": float(given.std()),
+                },
+                "settings": {**defaults, **self.kind[1]},
+                "seed": self.seed,
+                "seconds": round(seconds, 3),
+                "made_together": together,
+            }
+        )
+        self.job.keep(self.promise, MediaDone(self.modality, self.index, medium, seconds))
+
+
+def as_mistake(error: Exception, modality: str, settings: dict[str, Any]) -> Exception:
+    """A decoder's error; with settings, its word about one of them (a size, say) is for the client."""
+    return OptionError(f"{modality}: {error}") if settings and isinstance(error, ValueError) else error
 
 
 class _Abandoned(Exception):
@@ -135,7 +187,8 @@ class Engine:
         self._held = 0  # places in the queue whose prompts are being read
         self._closing = False
         self._flying: list[Job] = []
-        self._batch: Batch | None = None
+        self._shared: Batch | None = None
+        self._own: list[Batch] = []  # of those that must be alone
         self._thinking: dict[Row, Job] = {}
         self._media: list[Making] = []
         self._pace = 0.0  # seconds from one complete answer to the next, about
@@ -200,22 +253,45 @@ class Engine:
             self._think()
             if media := self._next_media():
                 self._decode(media)
-            elif self._batch is None and not self._waiting:
+            elif not self._thinking and not self._waiting:
                 self._sweep()
 
     def _wait(self) -> bool:
         """Wait until there is something to do; false when all is done and the engine closes."""
         with self._news:
-            self._news.wait_for(lambda: self._waiting or self._batch or self._media or self._closing)
-            return bool(self._waiting or self._batch or self._media)
+            self._news.wait_for(lambda: self._waiting or self._thinking or self._media or self._closing)
+            return bool(self._waiting or self._thinking or self._media)
+
+    def _give_up(self, error: Exception) -> None:
+        """Tell everybody whose answer is being made that it failed, and begin anew."""
+        for job in self._flying:
+            job.fail(error)
+        self._shared, self._own = None, []
+        self._thinking.clear()
+        self._media.clear()
+        self._flying.clear()
 
     def _think(self) -> bool:
         """Let answers join and leave, and write one token of each; false if there are none."""
-        self._sweep()
-        self._admit()
-        batch = self._batch
-        if batch is None:
+        try:
+            self._sweep()
+            self._admit()
+            batches = self._batches()
+            for batch in batches:
+                self._step(batch)
+            self._let_go()
+        except (
+            Exception
+        ) as error:  # no memory for another row, say: those under way are lost, the next are not
+            self._give_up(error)
             return False
+        return bool(batches)
+
+    def _batches(self) -> list[Batch]:
+        return [*([self._shared] if self._shared else []), *self._own]
+
+    def _step(self, batch: Batch) -> None:
+        """Write one token of each of a batch's answers."""
         self.metrics.rows.observe(len(batch.rows))
         jobs = {row: self._thinking[row] for row in batch.rows}
         begun = time.perf_counter()
@@ -232,9 +308,6 @@ class Engine:
             if job.over or row not in written:
                 del self._thinking[row]
                 self._finish(job)
-        if not self._thinking:
-            self._batch = None
-        return True
 
     def _take(self, job: Job, item: str | Run | Caption) -> None:
         """What the LLM added to an answer."""
@@ -243,10 +316,12 @@ class Engine:
         if isinstance(item, str):
             job.reply.add_text(item)
             job.say(TextDelta(item))
-            return
-        part, index, seed = job.reply.add_medium(item)
-        job.say(MediaStarted(item.modality, index))
-        self._media.append(Making(job, item, part, index, seed, job.promise()))
+        else:
+            self._want(job, item)
+
+    def _want(self, job: Job, item: Run | Caption) -> None:
+        """Have a medium made."""
+        self._media.append(Making.begin(job, item))
 
     def _finish(self, job: Job) -> None:
         """The text of an answer is complete; its end is told when its media are there."""
@@ -256,17 +331,21 @@ class Engine:
 
     def _admit(self) -> None:
         """Let waiting answers join, as many as there is room for."""
-        rows = len(self._batch.rows) if self._batch else 0
-        if rows and self._batch and not self._batch.memory.can_join:
+        if self._shared is not None and not self._shared.memory.can_join:
             return
         with self._news:
-            room = min(self.limits.batch - rows, IN_FLIGHT * self.limits.batch - len(self._flying))
+            room = min(
+                self.limits.batch - len(self._thinking), IN_FLIGHT * self.limits.batch - len(self._flying)
+            )
             new = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
         self._flying.extend(new)
         self._sweep()
         new = [job for job in new if not job.over]
-        if new:
-            self._read(new)
+        if together := [job for job in new if not job.alone]:
+            self._read(together)
+        for job in new:
+            if job.alone:
+                self._read([job])
 
     def _read(self, jobs: list[Job]) -> None:
         """Let the LLM read prompts; one that it cannot read must not take its neighbours with it."""
@@ -282,10 +361,12 @@ class Engine:
         for row, job in zip(batch.rows, jobs, strict=True):
             job.row = row
             self._thinking[row] = job
-        if self._batch is None:
-            self._batch = batch
+        if jobs[0].alone:
+            self._own.append(batch)
+        elif self._shared is None:
+            self._shared = batch
         else:
-            self._batch.join(batch)
+            self._shared.join(batch)
 
     def _sweep(self) -> None:
         """Let go of answers that are complete, that took too long, or that nobody waits for."""
@@ -299,7 +380,7 @@ class Engine:
                 self.metrics.cancelled.inc()
                 job.fail(Gone())
             elif now > job.deadline:
-                job.fail(OverTime(f"the answer was not complete within {self.limits.time:g} s"))
+                job.fail(OverTime(self.limits.time))
         ended = [job for job in self._flying if job.over]
         if not ended:
             return
@@ -308,10 +389,15 @@ class Engine:
         self._media = [making for making in self._media if not making.job.over]
         for row in [row for row, job in self._thinking.items() if job.over]:
             del self._thinking[row]
-        if self._batch is not None:
-            self._batch.keep([slot for slot, row in enumerate(self._batch.rows) if row in self._thinking])
-            if not self._batch.rows:
-                self._batch = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the rows that are no longer thought about, and batches without any."""
+        for batch in self._batches():
+            batch.keep([slot for slot, row in enumerate(batch.rows) if row in self._thinking])
+        self._own = [batch for batch in self._own if batch.rows]
+        if self._shared is not None and not self._shared.rows:
+            self._shared = None
 
     def _keep_pace(self, now: float, ended: int) -> None:
         """Note how fast answers come, for those who are told to come back later."""
@@ -325,8 +411,11 @@ class Engine:
         if not self._media:
             return []
         first = self._media[0]
-        alike = [making for making in self._media if making.kind == first.kind][:MEDIA_BATCH]
-        if self._batch is not None and len(alike) < MEDIA_BATCH and time.monotonic() - first.since < GATHER:
+        if first.job.alone:
+            return [first]
+        alike = [making for making in self._media if making.kind == first.kind and not making.job.alone]
+        alike = alike[:MEDIA_BATCH]
+        if self._thinking and len(alike) < MEDIA_BATCH and time.monotonic() - first.since < GATHER:
             return []
         return alike
 
@@ -354,35 +443,14 @@ class Engine:
             given = conditioning(self.model, modality, [making.wanted for making in media])
             seeds = [making.seed for making in media]
             made = self.model.decode(modality, given, seeds, progress, **settings)
+            seconds = time.perf_counter() - begun
+            defaults = self.model.decoder(modality).defaults
+            for making, medium, row in zip(media, made, given, strict=True):
+                making.finish(medium, row, defaults, seconds, len(media))
+                self.metrics.media.labels(modality).inc()
         except _Abandoned:
             return
         except Exception as error:
-            if settings and isinstance(error, ValueError):  # the pipeline's own word about a size, say
-                error = OptionError(f"{modality}: {error}")
             for making in media:
-                making.job.fail(error)
-            self._sweep()
-            return
-        seconds = time.perf_counter() - begun
-        for making, medium, row in zip(media, made, given, strict=True):
-            making.part[modality] = medium
-            making.job.reply.spend(modality, seconds / len(media))
-            making.job.made.append(
-                {
-                    "modality": modality,
-                    "index": making.index,
-                    "by": "caption" if isinstance(making.wanted, Caption) else "signals",
-                    "conditioning": {
-                        "shape": list(row.shape),
-                        "mean": float(row.mean()),
-                        "std": float(row.std()),
-                    },
-                    "settings": {**self.model.decoder(modality).defaults, **settings},
-                    "seed": making.seed,
-                    "seconds": round(seconds, 3),
-                    "made_together": len(media),
-                }
-            )
-            making.job.keep(making.promise, MediaDone(modality, making.index, medium, seconds))
-            self.metrics.media.labels(modality).inc()
+                making.job.fail(as_mistake(error, *making.kind))
         self._sweep()

@@ -57,7 +57,10 @@ class Closing(Exception):
 
 
 class OverTime(Exception):
-    """An answer took longer than it may."""
+    """An answer took longer than the `seconds` that it may."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the answer was not complete within {seconds:g} s")
 
 
 class Gone(Exception):

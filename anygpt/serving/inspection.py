@@ -15,14 +15,13 @@ STREAMED = 0xFFFFFFFF  # the length that a WAV has which was written before its 
 
 
 def inspect(modality: str, path: Path, limits: Limits) -> int:
-    """Check a medium's lengths; the pixels that it has, all frames of a film together.
+    """Check a medium's lengths; how large it will be, in pixels (all frames of a film together) or samples of sound.
 
     Raises:
         MediaError: longer than it may be, or other than it says. Other damage is found when it is read.
     """
     if modality == "audio":
-        _inspect_sound(path, limits.audio_seconds)
-        return 0
+        return _inspect_sound(path, limits.audio_seconds)
     if modality == "video":
         return _inspect_film(path, limits)
     if modality == "imu" or kinds.kind_of_file(path) == kinds.NUMPY:
@@ -44,16 +43,20 @@ def _pixels(path: Path) -> int:
             return 0
 
 
-def _inspect_sound(path: Path, most: float) -> None:
+def _inspect_sound(path: Path, most: float) -> int:
+    """Its samples, all channels together: a little file of silence may hold very many."""
     import soundfile
 
     claimed = _wav_seconds(path) if kinds.kind_of_file(path) == kinds.WAV else 0.0
+    samples = 0
     with contextlib.suppress(soundfile.LibsndfileError):  # the reader says what is wrong
-        claimed = max(claimed, soundfile.info(path).duration)
+        info = soundfile.info(path)
+        claimed, samples = max(claimed, info.duration), info.frames * info.channels
     if claimed > most:
         raise MediaError(
             f"the sound lasts {claimed:.0f} s by its header; {most:g} s is the most", "wrong size"
         )
+    return samples
 
 
 def _wav_seconds(path: Path) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from anygpt.serving.inspection import inspect
-from anygpt.serving.limits import MAX_MEDIA, Limits
+from anygpt.serving.limits import MAX_MEDIA, MAX_SAMPLES, Limits
 from anygpt.serving.remote import fetch
 from encoders import media
 from encoders.media import MediaError
@@ -24,14 +24,20 @@ class Intake:
         folder: where a medium's bytes lie while they are read.
         allow_remote: whether http and https URLs are fetched.
         decoding: held while a medium is decoded, so that the largest of them do not fill the memory together.
+        deadline: of what is fetched, by `time.monotonic()`.
     """
 
-    def __init__(self, folder: Path, limits: Limits, allow_remote: bool, decoding: threading.Lock) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits, allow_remote: bool, decoding: threading.Lock, deadline: float
+    ) -> None:
         self.folder = folder
         self.limits = limits
         self.allow_remote = allow_remote
         self.decoding = decoding
+        self.deadline = deadline
+        self.bytes = limits.bytes
         self.pixels = limits.pixels
+        self.samples = MAX_SAMPLES
         self.media = MAX_MEDIA
 
     def from_url(self, modality: str, url: str) -> Any:
@@ -49,7 +55,9 @@ class Intake:
             raise MediaError(
                 f"{modality}: this server fetches nothing (--allow-remote-media); send the medium as a data: URL"
             )
-        return self.from_bytes(modality, fetch(url, self.limits.bytes))
+        data = fetch(url, self.bytes, self.deadline)
+        self.bytes -= len(data)
+        return self.from_bytes(modality, data)
 
     def from_base64(self, modality: str, text: str) -> Any:
         """The medium in a bare base64 text."""
@@ -63,12 +71,7 @@ class Intake:
         path = self.folder / uuid4().hex
         try:
             path.write_bytes(data)
-            self.pixels -= inspect(modality, path, self.limits)
-            if self.pixels < 0:
-                raise MediaError(
-                    f"the request's pictures and films have more than {self.limits.pixels // 10**6} megapixels, the most",
-                    "wrong size",
-                )
+            self._count(modality, inspect(modality, path, self.limits))
             with self.decoding:
                 return media.read(modality, path)
         except MediaError as error:
@@ -78,6 +81,19 @@ class Intake:
             ) from None
         finally:
             path.unlink(missing_ok=True)
+
+    def _count(self, modality: str, size: int) -> None:
+        """Note how large a medium will be when it is read; all of a request together have a limit."""
+        if modality == "audio":
+            self.samples -= size
+        else:
+            self.pixels -= size
+        if self.samples < 0 or self.pixels < 0:
+            raise MediaError(
+                f"the request's media are too large together: {self.limits.pixels // 10**6} megapixels of pictures "
+                f"and films and {MAX_SAMPLES // 10**6} million samples of sound are the most",
+                "wrong size",
+            )
 
 
 def _data(url: str) -> bytes:

@@ -10,6 +10,7 @@ MAX_STEPS = 200  # of a decoder
 MAX_MADE_SECONDS = 60.0  # of sound
 MAX_CHOICES = 10
 MAX_MEDIA = 64  # in one request
+MAX_SAMPLES = 64_000_000  # of all sounds in a request, their channels counted singly: 256 MB as they are read
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Limits:
     """Limits that whoever runs the server may set.
 
     Attributes:
-        bytes: of a request's body.
+        bytes: of a request's body; of all media together that are fetched for it.
         pixels: of all pictures and all frames of films in a request.
         audio_seconds, video_seconds: of one sound, of one film.
         tokens: of prompt and answer together; None is what the LLM can read.

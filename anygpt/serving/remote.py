@@ -11,7 +11,10 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from encoders.media import MediaError
@@ -22,26 +25,26 @@ CHUNK = 2**16
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def fetch(url: str, most: int) -> bytes:
+def fetch(url: str, most: int, deadline: float) -> bytes:
     """The bytes at an http or https address.
 
     Args:
         most: bytes, at most.
+        deadline: by `time.monotonic()`, where it comes before `SECONDS` have passed.
 
     Raises:
         MediaError: an address that is not public, a server that fails, too many bytes, or too long a time.
     """
-    deadline = time.monotonic() + SECONDS
+    deadline = min(deadline, time.monotonic() + SECONDS)
     try:
         for _ in range(REDIRECTS + 1):
-            response = _get(urlsplit(url), deadline)
-            if response.status in (301, 302, 303, 307, 308):
-                url = urljoin(url, response.getheader("Location", ""))
-                response.close()
-                continue
-            if response.status != 200:
-                raise MediaError(f"the server of the medium answered {response.status}", "missing")
-            return _read(response, most, deadline)
+            with _get(urlsplit(url), deadline) as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    url = urljoin(url, response.getheader("Location", ""))
+                    continue
+                if response.status != 200:
+                    raise MediaError(f"the server of the medium answered {response.status}", "missing")
+                return _read(response, most, deadline)
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, MediaError):
             raise
@@ -60,7 +63,8 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
 
-def _get(url: SplitResult, deadline: float) -> http.client.HTTPResponse:
+@contextmanager
+def _get(url: SplitResult, deadline: float) -> Iterator[http.client.HTTPResponse]:
     if url.scheme not in ("http", "https") or not url.hostname or url.username is not None:
         raise MediaError("a medium's URL must be data:, or http(s)://HOST/… without a user's name")
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -69,35 +73,56 @@ def _get(url: SplitResult, deadline: float) -> http.client.HTTPResponse:
     if not addresses or not all(map(is_public, addresses)):
         raise MediaError("the medium's URL leads to a private address; only public ones are fetched")
     family, kind, protocol, _, where = found[0]
-    plain = socket.socket(family, kind, protocol)
-    connection = http.client.HTTPConnection(url.hostname, port, timeout=_left(deadline))
-    try:
+    with socket.socket(family, kind, protocol) as plain:
         plain.settimeout(_left(deadline))
         plain.connect(where)
+        connection = http.client.HTTPConnection(url.hostname, port)
         connection.sock = plain
         if url.scheme == "https":
-            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=url.hostname)
-        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        connection.request("GET", target, headers={"User-Agent": "anygpt", "Connection": "close"})
-        return connection.getresponse()
-    except BaseException:
-        plain.close()
+            connection.sock = ssl.create_default_context().wrap_socket(
+                plain, server_hostname=url.hostname, do_handshake_on_connect=False
+            )
+        with connection.sock as link, _hanging_up(link, deadline):
+            if isinstance(link, ssl.SSLSocket):
+                link.do_handshake()
+            target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+            connection.request("GET", target, headers={"User-Agent": "anygpt", "Connection": "close"})
+            with connection.getresponse() as response:
+                yield response
+
+
+@contextmanager
+def _hanging_up(link: socket.socket, deadline: float) -> Iterator[None]:
+    """Hang up at the deadline: a server that sends a byte now and then runs into no socket's timeout."""
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            link.shutdown(socket.SHUT_RDWR)
+
+    clock = threading.Timer(_left(deadline), hang_up)
+    clock.daemon = True
+    clock.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        _left(deadline)
         raise
+    finally:
+        clock.cancel()
 
 
 def _read(response: http.client.HTTPResponse, most: int, deadline: float) -> bytes:
-    with response:
-        data = bytearray()
-        while chunk := response.read1(CHUNK):
-            data += chunk
-            if len(data) > most:
-                raise MediaError(f"the medium has more than {most} bytes, the most", "wrong size")
-            _left(deadline)
+    data = bytearray()
+    while chunk := response.read1(CHUNK):
+        data += chunk
+        if len(data) > most:
+            raise MediaError(f"the medium has more than {most} bytes, the most", "wrong size")
+    _left(deadline)
     return bytes(data)
 
 
 def _left(deadline: float) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise MediaError(f"the medium was not there within {SECONDS:g} s", "missing")
+        raise MediaError("the medium took too long to come", "missing")
     return seconds

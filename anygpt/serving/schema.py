@@ -43,7 +43,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = None
-    seed: Seed = 0
+    seed: Seed | None = None
     num_inference_steps: int | None = Field(None, ge=1, le=MAX_STEPS)
     guidance_scale: float | None = Field(None, ge=0, le=100)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -18,8 +19,8 @@ from anygpt.generation import Done, Event, Reply, TextDelta, known
 from anygpt.messages import Conversation, normalise
 from anygpt.options import Options
 from anygpt.processor import Prompt
-from anygpt.serving.engine import Engine, Job
-from anygpt.serving.errors import ApiError, Gone
+from anygpt.serving.engine import Job
+from anygpt.serving.errors import ApiError, Gone, OverTime
 from anygpt.serving.intake import Intake
 from anygpt.serving.limits import Limits
 from anygpt.serving.metrics import Metrics
@@ -96,15 +97,12 @@ class Answers:
             Exception: what an answer failed with; Gone.
         """
         left = asyncio.ensure_future(gone) if gone is not None else None
+        if left is not None:
+            left.add_done_callback(lambda _: self._news.put_nowait((0, Gone())))
         unfinished = len(self.jobs)
         try:
             while unfinished:
-                news = asyncio.ensure_future(self._news.get())
-                await asyncio.wait({news, left} if left else {news}, return_when=asyncio.FIRST_COMPLETED)
-                if not news.done():
-                    news.cancel()
-                    raise Gone
-                index, event = news.result()
+                index, event = await self._news.get()
                 if isinstance(event, Exception):
                     raise event
                 unfinished -= isinstance(event, Done)
@@ -112,8 +110,12 @@ class Answers:
         finally:
             if left is not None:
                 left.cancel()
-            for job in self.jobs:
-                job.cancel()
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Nobody waits for what is not there yet."""
+        for job in self.jobs:
+            job.cancel()
 
     async def all(self, gone: Awaitable[None] | None = None) -> list[Reply]:
         """The complete answers."""
@@ -128,17 +130,24 @@ class Service:
     Args:
         name: what the model is called.
         folder: for files that live no longer than a request, and for films that wait to be fetched.
+        engine: makes what does the jobs: an `Engine`, or what has its methods.
     """
 
     def __init__(
-        self, model: AnyGPT, name: str, limits: Limits, folder: Path, allow_remote_media: bool
+        self,
+        model: AnyGPT,
+        name: str,
+        limits: Limits,
+        folder: Path,
+        allow_remote_media: bool,
+        engine: Callable[[AnyGPT, Limits, Metrics], Any],
     ) -> None:
         self.model = model
         self.name = name
         self.limits = limits
         self.folder = folder
         self.metrics = Metrics()
-        self.engine = Engine(model, limits, self.metrics)
+        self.engine = engine(model, limits, self.metrics)
         self.allow_remote_media = allow_remote_media
         self._decoding = threading.Lock()
         self._fetchers = ThreadPoolExecutor(FETCHERS, "anygpt-intake")
@@ -174,23 +183,33 @@ class Service:
 
         Args:
             conversation: makes the messages, with an intake for their media; runs in a thread.
-            options: as `AnyGPT.chat` takes them; the answers' seeds count up from `seed`.
+            options: as `AnyGPT.chat` takes them; the answers' seeds count up from `seed`. With one they are the Python
+                API's to the byte, and so not made together with others; without (None) the server draws it.
             count: so many answers.
             new_tokens: at most so many tokens in each; None takes the usual number, or what there is room for.
 
         Raises:
             MessageError, MediaError, OptionError: what is wrong with the request.
             ApiError: it is too long.
+            OverTime: its media or its turn to be read did not come in time.
             Busy, Closing: no place for it.
         """
         deadline = time.monotonic() + self.limits.time
         loop = asyncio.get_running_loop()
-        intake = Intake(self.folder, self.limits, self.allow_remote_media, self._decoding)
+        intake = Intake(self.folder, self.limits, self.allow_remote_media, self._decoding, deadline)
+        alone = options["seed"] is not None
+        options = options if alone else {**options, "seed": secrets.randbelow(2**31)}
+        given = Options.read(options, self.model.config.outputs)
         with self.engine.places(count):
-            messages = await loop.run_in_executor(self._fetchers, lambda: normalise(conversation(intake)))
-            self._check_length(messages)
-            given = Options.read(options, self.model.config.outputs)
-            reading = await loop.run_in_executor(self._reader, self._read, messages)
+            try:
+                async with asyncio.timeout(self.limits.time):
+                    messages = await loop.run_in_executor(
+                        self._fetchers, lambda: normalise(conversation(intake))
+                    )
+                    self._check_length(messages)
+                    reading = await loop.run_in_executor(self._reader, self._read, messages)
+            except TimeoutError:
+                raise OverTime(self.limits.time) from None
             tokens = self._room(reading.slots, given, new_tokens)
             news: asyncio.Queue[tuple[int, Any]] = asyncio.Queue()
             jobs = []
@@ -199,8 +218,8 @@ class Service:
                 own = Options.read(
                     {**options, "seed": seed, "max_new_tokens": tokens}, self.model.config.outputs
                 )
-                tell = partial(_tell, loop, news, index)
-                jobs.append(Job(reading.prompt, own, tell, deadline, Reply(seed=seed)))
+                said = partial(tell, loop, news, index)
+                jobs.append(Job(reading.prompt, own, said, deadline, Reply(seed=seed), alone))
             self.metrics.tokens.labels("prompt").inc(reading.slots)
             if reading.refused:
                 for job in jobs:
@@ -247,7 +266,7 @@ class Service:
         )
 
 
-def _tell(
+def tell(
     loop: asyncio.AbstractEventLoop,
     news: asyncio.Queue[tuple[int, Any]],
     index: int,

@@ -23,6 +23,7 @@ EXPIRES = 3600  # seconds
 class Film:
     """A film that was asked for; `path` is its file once it is complete."""
 
+    answers: Answers
     prompt: str
     model: str
     seconds: str
@@ -34,7 +35,6 @@ class Film:
     status: str = "queued"
     progress: int = 0
     error: dict[str, Any] | None = None
-    task: asyncio.Task[None] | None = None
 
     def told(self) -> dict[str, Any]:
         """The job as OpenAI's clients read it."""
@@ -60,14 +60,17 @@ class Films:
 
     def __init__(self) -> None:
         self._films: dict[str, Film] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, film: Film, answers: Answers) -> None:
+    def add(self, film: Film) -> None:
         """Keep a film, and watch over its making."""
         self._expire()
         while len(self._films) >= KEPT:
             self.remove(next(iter(self._films)))
         self._films[film.id] = film
-        film.task = asyncio.create_task(_make(film, answers))
+        task = asyncio.create_task(self._make(film))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def get(self, name: str) -> Film:
         """A film by its id."""
@@ -84,38 +87,37 @@ class Films:
     def remove(self, name: str) -> None:
         """Forget a film; one that is being made is stopped."""
         film = self._films.pop(name)
-        if film.task is not None:
-            film.task.cancel()
+        film.answers.cancel()
         film.path.unlink(missing_ok=True)
 
     async def finish(self) -> None:
         """Wait for those that are being made."""
-        await asyncio.gather(*(film.task for film in self._films.values() if film.task is not None))
+        await asyncio.gather(*self._tasks)
 
     def _expire(self) -> None:
         for film in list(self._films.values()):
             if film.created + EXPIRES < time.time():
                 self.remove(film.id)
 
-
-async def _make(film: Film, answers: Answers) -> None:
-    events = answers.events()
-    try:
-        async with contextlib.aclosing(events):
-            async for _, event in events:
-                film.status = "in_progress"
-                if isinstance(event, MediaProgress):
-                    film.progress = min(99, 100 * event.step // event.steps)
-        videos = answers.replies[0].videos
-        if not videos:
-            raise ApiError(400, answers.replies[0].text, code="unknown_media")
-        await asyncio.to_thread(write, "video", videos[0], film.path)
-        height, width = videos[0].frames.shape[1:3]
-        film.seconds, film.size = f"{len(videos[0].frames) / videos[0].fps:g}", f"{width}x{height}"
-        film.status, film.progress, film.completed = "completed", 100, int(time.time())
-    except asyncio.CancelledError:
-        film.path.unlink(missing_ok=True)
-        raise
-    except Exception as error:
-        told = as_api_error(error)
-        film.status, film.error = "failed", {"code": told.code or "failed", "message": told.detail}
+    async def _make(self, film: Film) -> None:
+        answers = film.answers
+        try:
+            async with contextlib.aclosing(answers.events()) as events:
+                async for _, event in events:
+                    film.status = "in_progress"
+                    if isinstance(event, MediaProgress):
+                        film.progress = min(99, 100 * event.step // event.steps)
+            videos = answers.replies[0].videos
+            if not videos:
+                raise ApiError(400, answers.replies[0].text, code="unknown_media")
+            await asyncio.to_thread(write, "video", videos[0], film.path)
+            if film.id not in self._films:  # removed while it was written
+                film.path.unlink(missing_ok=True)
+            height, width = videos[0].frames.shape[1:3]
+            film.seconds, film.size = f"{len(videos[0].frames) / videos[0].fps:g}", f"{width}x{height}"
+            film.status, film.progress, film.completed = "completed", 100, int(time.time())
+        except Exception as error:
+            told = as_api_error(error)
+            film.status, film.error = "failed", {"code": told.code or "failed", "message": told.detail}
+        finally:
+            answers.jobs.clear()  # the film is in its file now

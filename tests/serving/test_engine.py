@@ -26,11 +26,15 @@ QUESTIONS = ["hello", "draw a red circle", "one two three", "what is this? play 
 class Asked(Job):
     """A job that keeps what it is told."""
 
-    def __init__(self, model: AnyGPT, text: str, seconds: float = 300, **options: Any) -> None:
+    def __init__(
+        self, model: AnyGPT, text: str, seconds: float = 300, alone: bool = False, **options: Any
+    ) -> None:
         self.events: queue.Queue[Any] = queue.Queue()
         given = Options.read(options, model.config.outputs)
         prompt = model.processor(normalise(text))
-        super().__init__(prompt, given, self.events.put, time.monotonic() + seconds, Reply(seed=given.seed))
+        super().__init__(
+            prompt, given, self.events.put, time.monotonic() + seconds, Reply(seed=given.seed), alone
+        )
 
     def all(self) -> list[Any]:
         """Everything it is told, to the end."""
@@ -63,6 +67,45 @@ def same(one: Reply, other: Reply) -> None:
         assert np.allclose(a.samples, b.samples, atol=1e-3)
     for a, b in zip(one.videos, other.videos, strict=True):
         assert np.abs(a.frames.astype(int) - b.frames).max() <= 1
+
+
+def test_sixteen_that_must_be_alone_are_to_the_byte_what_each_is_alone(
+    random_model: AnyGPT, engine: Engine
+) -> None:
+    """Beside others that are batched."""
+    asked = [(QUESTIONS[seed % 4], {"seed": seed, **WILD, "max_new_tokens": 10 + seed}) for seed in range(16)]
+    others = [Asked(random_model, text, seed=seed, max_new_tokens=60) for seed, text in enumerate(QUESTIONS)]
+    jobs = [Asked(random_model, text, alone=True, **options) for text, options in asked]
+    submit(engine, *others, *jobs)
+    kinds = set()
+    for job, (text, options) in zip(jobs, asked, strict=True):
+        reply, expected = job.all()[-1].reply, random_model.chat(text, **options)
+        assert reply.text == expected.text
+        assert all(map(np.array_equal, reply.images, expected.images))
+        assert all(np.array_equal(a.samples, b.samples) for a, b in zip(reply.audios, expected.audios))
+        assert all(np.array_equal(a.frames, b.frames) for a, b in zip(reply.videos, expected.videos))
+        kinds |= {part["type"] for part in reply.content}
+        assert [part["type"] for part in reply.content] == [part["type"] for part in expected.content]
+    assert kinds == {"text", "image", "audio", "video"}
+
+
+def test_a_failure_of_the_engine_is_told_to_those_it_hits_and_to_nobody_else(
+    random_model: AnyGPT, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: Any) -> None:
+        raise MemoryError("no memory for another row")
+
+    writing = Asked(random_model, "hello", max_media=0, temperature=50.0, max_new_tokens=900)
+    submit(engine, writing)
+    writing.events.get(timeout=60)
+    with monkeypatch.context() as patched:
+        patched.setattr(Batch, "join", no_memory)
+        joining = Asked(random_model, "hello", max_media=0)
+        submit(engine, joining)
+        assert isinstance(joining.all()[-1], MemoryError) and isinstance(writing.all()[-1], MemoryError)
+    after = Asked(random_model, "hello", max_media=0, max_new_tokens=3)
+    submit(engine, after)
+    assert isinstance(after.all()[-1], Done) and engine.alive
 
 
 def test_sixteen_at_once_are_as_each_alone(random_model: AnyGPT, engine: Engine) -> None:
@@ -241,6 +284,6 @@ def test_answers_leave_nothing_behind(random_model: AnyGPT, engine: Engine) -> N
     submit(engine, job := Asked(random_model, "hello", seed=3, **WILD))
     job.all()
     deadline = time.monotonic() + 30
-    while (engine._flying or engine._batch or engine._media) and time.monotonic() < deadline:
+    while (engine._flying or engine._batches() or engine._media) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not engine._flying and engine._batch is None and not engine._media and not engine._thinking
+    assert not engine._flying and not engine._batches() and not engine._media and not engine._thinking

@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,8 +250,48 @@ def test_a_sound_is_generated_in_any_format(server: Server, kind: str) -> None:
     assert 1.5 < len(samples) / 16000 < 2.7 and np.abs(samples).max() > 0.01
 
 
+def test_a_film_that_is_deleted_is_stopped_and_leaves_no_file(server: Server, tmp_path: Path) -> None:
+    body = {"prompt": "a film of a green square", "num_inference_steps": 200}
+    _, _, job = server.ask("POST", "/v1/videos", body)
+    name = json.loads(job)["id"]
+    while json.loads(server.ask("GET", f"/v1/videos/{name}")[2])["status"] == "queued":
+        time.sleep(0.05)
+    begun = time.monotonic()
+    assert server.ask("DELETE", f"/v1/videos/{name}")[0] == 200
+    assert server.ask("POST", "/v1/chat/completions", {"messages": asked("hello")})[0] == 200
+    assert time.monotonic() - begun < 60  # all its steps would take minutes
+
+
+def test_a_client_that_hangs_up_at_once_costs_no_answer(server: Server) -> None:
+    """While its film is still read: there is no stream yet whose end could be noticed."""
+    body = json.dumps(
+        {
+            "messages": asked("draw this", PARTS["video"]),
+            "stream": True,
+            "modalities": ["image"],
+            "num_inference_steps": 200,
+        }
+    ).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    def cancelled() -> float:
+        told = server.ask("GET", "/metrics")[2].decode()
+        return float(re.search(r"^anygpt_cancelled_total (.*)$", told, re.M)[1])  # type: ignore[index]
+
+    before = cancelled()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(head.encode() + body)
+    deadline = time.monotonic() + 60
+    while cancelled() < before + 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cancelled() == before + 3
+
+
 def test_a_film_is_a_job(server: Server, client: OpenAI, tmp_path: Path) -> None:
-    job = client.videos.create(prompt="a film of a green square that moves left", extra_body=FEW, seconds="1")  # type: ignore[arg-type]
+    job = client.videos.create(
+        prompt="a film of a green square that moves left", extra_body={"seed": 0, **FEW}, seconds="1"
+    )  # type: ignore[arg-type]
     assert job.status in ("queued", "in_progress") and job.object == "video"
     early = server.error("GET", f"/v1/videos/{job.id}/content")
     assert early[0] == 409 or job.status == "completed"

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from anygpt.media import write
 from anygpt.model import AnyGPT
 from anygpt.serving import remote
 from anygpt.serving.inspection import inspect
+from anygpt.serving.intake import Intake
 from anygpt.serving.limits import Limits
 from encoders.media import MediaError, Video
 
@@ -57,6 +58,15 @@ def boastful_sound() -> bytes:
     data = bytearray(file.getvalue())
     struct.pack_into("<I", data, data.index(b"data") + 4, 36_000 * 32_000)
     return bytes(data)
+
+
+def silence() -> bytes:
+    """A FLAC of 15 s of silence in eight channels at 655 kHz: 78 million samples in a few bytes."""
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 655_350, 8, "PCM_16", format="FLAC") as sound:
+        for _ in range(15):
+            sound.write(np.zeros((655_350, 8), np.int16))
+    return file.getvalue()
 
 
 def film(folder: Path, seconds: float) -> bytes:
@@ -101,6 +111,7 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("no picture", with_part("image", as_url(b"hello, I am a text")), 400, "message 0, part 0: image: is text"),
     ("a torn picture", with_part("image", as_url((SAMPLES / "picture.png").read_bytes()[:200])), 400, "image: is damaged"),
     ("a bomb", with_part("image", as_url(bomb())), 400, "pixels"),
+    ("much silence", with_part("audio", as_url(silence())), 400, "million samples"),
     ("a boastful sound", with_part("audio", as_url(boastful_sound())), 400, "lasts 36000 s by its header"),
 ]  # fmt: skip
 
@@ -157,7 +168,17 @@ def test_a_body_of_two_gigabytes_is_refused_before_it_comes(server: Server) -> N
                 connection.sendall(piece)
 
 
-def test_lying_and_long_films(tmp_path: Path) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(shipped: AnyGPT) -> None:
+    with serving(shipped, Limits(time=1)) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            connection.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"messages"'.encode())
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 408")
+
+
+def test_lying_and_long_films(server: Server, tmp_path: Path) -> None:
+    status, error = server.error("POST", CHAT, with_part("video", as_url(lying_film(tmp_path, 4))))
+    assert status == 400 and "says that it lasts 20.0 s, and holds 5.0 s" in error["message"]
     limits = Limits(video_seconds=30)
     path = tmp_path / "sent.mp4"
     for data, words in (
@@ -185,6 +206,25 @@ def test_a_request_has_one_measure_of_pixels(server: Server) -> None:
         got, _, answer = server.ask("POST", CHAT, body)
         assert got == status, answer
     assert b"8 megapixels" in answer
+
+
+def test_fetched_media_have_one_measure_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = (SAMPLES / "picture.png").read_bytes()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(picture)
+
+    monkeypatch.setattr(remote, "is_public", lambda address: address == "127.0.0.1")
+    with web(answer) as port:
+        limits = Limits(bytes=3 * len(picture) - 1)
+        intake = Intake(tmp_path, limits, True, threading.Lock(), time.monotonic() + 60)
+        for _ in range(2):
+            intake.from_url("image", f"http://127.0.0.1:{port}/")
+        with pytest.raises(MediaError, match=f"more than {len(picture) - 1} bytes"):
+            intake.from_url("image", f"http://127.0.0.1:{port}/")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_names_are_not_looked_at_and_files_do_not_stay(server: Server, tmp_path: Path) -> None:
@@ -280,6 +320,9 @@ def test_private_addresses_are_refused_by_name_number_redirect_and_dns(
 ) -> None:
     asked: list[str] = []
 
+    def fetch(url: str, most: int) -> bytes:
+        return remote.fetch(url, most, time.monotonic() + 60)
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         asked.append(handler.path)
         if handler.path.startswith("/to/"):
@@ -294,15 +337,15 @@ def test_private_addresses_are_refused_by_name_number_redirect_and_dns(
     with web(answer) as port:
         for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0", "2130706433", "127.1"):
             with pytest.raises(MediaError, match="private address|could not be fetched"):
-                remote.fetch(f"http://{host}:{port}/small", 1000)
+                fetch(f"http://{host}:{port}/small", 1000)
         assert asked == []
         # From here on one private address counts as public: the rest is as it is in the world.
         monkeypatch.setattr(remote, "is_public", lambda address: address == "127.0.0.1")
         here = f"http://127.0.0.1:{port}"
-        assert remote.fetch(f"{here}/small", 1000) == b"x" * 100
-        assert remote.fetch(f"{here}/to//small", 1000) == b"x" * 100
+        assert fetch(f"{here}/small", 1000) == b"x" * 100
+        assert fetch(f"{here}/to//small", 1000) == b"x" * 100
         with pytest.raises(MediaError, match="more than 1000 bytes"):
-            remote.fetch(f"{here}/large", 1000)
+            fetch(f"{here}/large", 1000)
         for target, words in (
             (f"http://127.0.0.2:{port}/small", "private address"),
             ("http://169.254.169.254/latest", "private address"),
@@ -310,21 +353,40 @@ def test_private_addresses_are_refused_by_name_number_redirect_and_dns(
             (f"{here}/to/{here}/to/{here}/to/{here}/to/{here}/small", "redirects"),
         ):
             with pytest.raises(MediaError, match=words):
-                remote.fetch(f"{here}/to/{target}", 1000)
+                fetch(f"{here}/to/{target}", 1000)
         with pytest.raises(MediaError, match="must be data:"):
-            remote.fetch(f"http://me:pass@127.0.0.1:{port}/small", 1000)
+            fetch(f"http://me:pass@127.0.0.1:{port}/small", 1000)
         # a name that has a public address and a private one
         entries = [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.0.0.1", "10.0.0.1")
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
         with pytest.raises(MediaError, match="private address"):
-            remote.fetch(f"http://pictures.example:{port}/small", 1000)
+            fetch(f"http://pictures.example:{port}/small", 1000)
         # a name is looked up once: a second answer could be another one
         answers = [entries[:1], entries[1:]]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers.pop(0))
-        assert remote.fetch(f"http://pictures.example:{port}/small", 1000) == b"x" * 100
+        assert fetch(f"http://pictures.example:{port}/small", 1000) == b"x" * 100
         assert len(answers) == 1
+
+
+def test_a_server_that_dribbles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its head or its body, a byte now and then."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if handler.path == "/body" else b"A: "))
+        with suppress(OSError):
+            for _ in range(100):
+                time.sleep(0.05)
+                handler.wfile.write(b"a")
+
+    monkeypatch.setattr(remote, "is_public", lambda address: address == "127.0.0.1")
+    for path in ("/head", "/body"):
+        with web(answer) as port:
+            begun = time.monotonic()
+            with pytest.raises(MediaError, match="took too long"):
+                remote.fetch(f"http://127.0.0.1:{port}{path}", 1000, time.monotonic() + 0.5)
+            assert time.monotonic() - begun < 3
 
 
 def test_remote_media_where_they_are_allowed(shipped: AnyGPT, monkeypatch: pytest.MonkeyPatch) -> None:
