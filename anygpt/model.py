@@ -21,7 +21,8 @@ from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
 from anygpt.familiarity import Familiarity
-from anygpt.frozen import fingerprint, load_llm
+from anygpt.fitting import Fitting
+from anygpt.frozen import fingerprint, load_llm, weight_of
 from anygpt.packing import check_packable, first_media, pack
 from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
 from anygpt.projections import build_projection
@@ -83,14 +84,14 @@ class AnyGPT(nn.Module):
         super().__init__()
         self.root = root
         self.tokenizer = tokenizer
+        self.fitting = Fitting()
+        self.llm_hook: Any = None  # accelerate's, where the LLM leaves the device while others work there
         self._encoders: dict[str, Encoder] = {}
         self._decoders: dict[str, Decoder] = {}
         self.llm: Any = llm.requires_grad_(False).eval()  # or a PeftModel around it
         self.llm_trains = False
-        self.config = config
-        self.config = self._with_sizes(config)
-        rows = llm.get_input_embeddings().weight
-        head = llm.get_output_embeddings().weight
+        rows = weight_of(llm.get_input_embeddings())
+        head = weight_of(llm.get_output_embeddings())
         if len(rows) != len(head):
             raise ConfigError(
                 f"this LLM reads {len(rows)} tokens and writes {len(head)}; they must be as many"
@@ -98,6 +99,13 @@ class AnyGPT(nn.Module):
         if config.media_attention == "bidirectional":
             check_maskable(llm.config)
         hidden = rows.shape[1]
+        if (gap := config.signals.gap) is not None and not 0 <= gap < len(rows):
+            raise ConfigError(f"signals.gap must be a token of the LLM's {len(rows)}, not {gap}")
+        self.signals = Signals(
+            len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}, gap
+        )
+        self.config = config
+        self.config = self._with_sizes(config)
         self.adapters = nn.ModuleDict(
             {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.inputs.items()}
         )
@@ -105,11 +113,6 @@ class AnyGPT(nn.Module):
         if config.cross_attention is not None:
             self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
             self.cross_attention.start_from(rows)
-        if (gap := config.signals.gap) is not None and not 0 <= gap < len(rows):
-            raise ConfigError(f"signals.gap must be a token of the LLM's {len(rows)}, not {gap}")
-        self.signals = Signals(
-            len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}, gap
-        )
         self.signals.start_from(rows, head)
         for modality, entry in self.config.outputs.items():
             if entry.signal_words is not None:
@@ -149,16 +152,34 @@ class AnyGPT(nn.Module):
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        fitting: Fitting | None = None,
     ) -> Self:
         """A model with fresh adapters, signal tokens and projections on the frozen parts that `config` names.
 
         Args:
             root: the folder that relative names in the config start from.
-            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
+            device, dtype, fitting: as in `from_pretrained`.
         """
+        model = cls._loaded(config, root, torch.device(device), dtype, fitting or Fitting())
+        model.fitting.place(model, torch.device(device), dtype)
+        return model
+
+    @classmethod
+    def _loaded(
+        cls,
+        config: AnyGPTConfig,
+        root: str | os.PathLike[str] | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        fitting: Fitting,
+    ) -> Self:
+        """The model before it is placed."""
+        fitting.check(device)
         folder = Path(root).resolve() if root is not None else None
-        llm, tokenizer = load_llm(find_part(config.llm, folder), dtype)
-        return cls(config, llm, tokenizer, folder).to(device, dtype)
+        arguments = fitting.llm_arguments(device, dtype)
+        model = cls(config, *load_llm(find_part(config.llm, folder), dtype, **arguments), folder)
+        model.fitting = fitting
+        return model
 
     @classmethod
     def from_pretrained(
@@ -167,27 +188,35 @@ class AnyGPT(nn.Module):
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        fitting: Fitting | None = None,
     ) -> Self:
         """Load a checkpoint: a packaged name (`anygpt-tiny`), a folder, or a hub id.
 
         A preset, by its packaged name or its YAML file, is taken without the parts that only training makes of use: it
         reads text, and makes media through captions.
 
+        Args:
+            device: where the work is done.
+            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
+            fitting: how it is fitted into memory where that is scarce (see `anygpt.fitting`).
+
         Raises:
-            ConfigError: no such checkpoint, or one whose files do not fit each other.
+            ConfigError: no such checkpoint, one whose files do not fit each other, or a fitting that this machine has not.
         """
         root = find_checkpoint(name)
         config = read_config(root)
+        given = torch.device(device), dtype, fitting or Fitting()
         if root.is_file():
-            return cls.from_config(config, root.parent, device=device, dtype=dtype)
-        model = cls.from_config(config, root, device=device, dtype=dtype)
+            return cls.from_config(config, root.parent, device=device, dtype=dtype, fitting=fitting)
+        model = cls._loaded(config, root, *given)
         checkpoint.load_trained(model, root)
         model.familiarity = Familiarity.load(root)
         if config.lora:
             from peft import PeftModel
 
             model.llm = PeftModel.from_pretrained(model.llm, str(root / config.lora.path), is_trainable=True)
-        return model.to(device, dtype).eval()
+        model.fitting.place(model, *given[:2])
+        return model.eval()
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, frozen: bool = False
@@ -215,6 +244,7 @@ class AnyGPT(nn.Module):
 
             with torch.device("cpu"):  # an outline on the meta device may have to ask it for its width
                 encoder = load_encoder(find_part(entry.encoder, self.root))
+            self.fitting.place_encoder(encoder, entry.encoder, self.device)
             self._encoders[entry.encoder] = encoder.requires_grad_(False).eval()
         encoder = self._encoders[entry.encoder]
         if modality not in encoder.modalities:
@@ -227,7 +257,7 @@ class AnyGPT(nn.Module):
                 f"and the adapter was made for {entry.dim}"
             )
         # `to` walks every module, which at each medium would cost more than the encoding.
-        at_home = next(encoder.parameters()).device == self.device
+        at_home = next(encoder.parameters()).device in (self.device, torch.device("meta"))
         return encoder if at_home else encoder.to(self.device)
 
     @torch.no_grad()
@@ -240,6 +270,8 @@ class AnyGPT(nn.Module):
             features = run(modality, torch.stack([item.tensor for item in items]).to(self.device))
             for item, value in zip(items, features, strict=True):
                 item.features = value
+            if self.fitting.takes_turns:
+                encoder.to("cpu")
 
     @torch.no_grad()
     def knows(self, medium: Medium) -> bool:
@@ -426,7 +458,10 @@ class AnyGPT(nn.Module):
 
             with torch.device("cpu"):
                 decoder = Decoder.from_pretrained(
-                    find_part(entry.decoder, self.root), modality=modality, dtype=self.dtype
+                    find_part(entry.decoder, self.root),
+                    modality=modality,
+                    dtype=self.dtype,
+                    **self.fitting.pipeline_arguments(self.device, self.dtype),
                 )
             if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
                 raise ConfigError(
@@ -434,8 +469,12 @@ class AnyGPT(nn.Module):
                     f"and the projection was made for {entry.conditioning}"
                 )
             decoder.defaults.update(entry.generation)
+            self.fitting.place_decoder(decoder, self.device)
             self._decoders[modality] = decoder
-        return self._decoders[modality].to(self.device)
+        if self.llm_hook is not None:
+            self.llm_hook.offload()
+        decoder = self._decoders[modality]
+        return decoder if self.fitting.offload else decoder.to(self.device)
 
     @torch.no_grad()
     def decode(
@@ -587,7 +626,7 @@ class AnyGPT(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.llm.get_input_embeddings().weight.device
+        return self.signals.embedding.device  # the LLM may wait elsewhere
 
     @property
     def dtype(self) -> torch.dtype:

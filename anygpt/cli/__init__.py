@@ -15,6 +15,7 @@ from anygpt.cli.errors import CommandError, is_mistake, one_line
 from anygpt.cli.train import STAGES, find_tables, run_stage, train_preset
 from anygpt.config import unknown
 from anygpt.evaluation import SUITES
+from anygpt.fitting import read_loading
 
 DEFAULT_MODEL = "anygpt-tiny"
 MODEL_HELP = "A packaged name, a folder, or a hub id."
@@ -34,6 +35,14 @@ app.add_typer(data_app, name="data")
 convert = typer.Typer(help="Turn published checkpoints into folders that anygpt loads.")
 app.add_typer(convert, name="convert")
 
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--load",
+        metavar="KEY=VALUE",
+        help="How to load the model: device=cuda, dtype=bfloat16, offload=cpu or disk, quantization=int8 or nf4, device_map=auto, …",
+    ),
+]
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
 ExamplesFile = Annotated[
@@ -130,6 +139,7 @@ def chat(
     shots: Shots = None,
     interleaved: Interleaved = False,
     draw_boxes: DrawBoxes = False,
+    load: Load = None,
 ) -> None:
     """Talk with the model; /help there says how. Piped input: a message a line."""
     from anygpt.cli.chat import chat
@@ -142,6 +152,7 @@ def chat(
         shots=shots,
         interleaved=interleaved,
         boxes=draw_boxes,
+        loading=read_loading(load or ()),
     )
 
 
@@ -172,6 +183,7 @@ def generate(
     shots: Shots = None,
     interleaved: Interleaved = False,
     draw_boxes: DrawBoxes = False,
+    load: Load = None,
 ) -> None:
     """Answer one request, or with --batch a file of them."""
     given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
@@ -191,7 +203,9 @@ def generate(
             )
         from anygpt.cli.batch import generate_batch
 
-        generate_batch(batch, model=model, output_dir=output_dir, options=options)
+        generate_batch(
+            batch, model=model, output_dir=output_dir, options=options, loading=read_loading(load or ())
+        )
         return
     from anygpt.cli.generate import generate
 
@@ -206,6 +220,7 @@ def generate(
         shots=shots,
         interleaved=interleaved,
         boxes=draw_boxes,
+        loading=read_loading(load or ()),
     )
 
 
@@ -234,6 +249,7 @@ def serve(
         int | None, typer.Option(min=1, help="Of prompt and answer together; what the LLM can read.")
     ] = None,
     time_limit: Annotated[float, typer.Option(min=1, help="Seconds that an answer may take.")] = 300,
+    load: Load = None,
 ) -> None:
     """Serve a model to OpenAI's clients; Ctrl-C finishes what runs, a second one does not."""
     from anygpt.cli.serve import serve
@@ -248,7 +264,15 @@ def serve(
         "batch": max_batch,
         "queue": max_queue,
     }
-    serve(model, host, port, api_key=api_key, allow_remote_media=allow_remote_media, limits=limits)
+    serve(
+        model,
+        host,
+        port,
+        api_key=api_key,
+        allow_remote_media=allow_remote_media,
+        limits=limits,
+        loading=read_loading(load or ()),
+    )
 
 
 @app.command()
@@ -262,11 +286,21 @@ def ui(
             envvar="ANYGPT_API_KEY", help="Of the API, and the page's password for the user anygpt."
         ),
     ] = None,
+    load: Load = None,
 ) -> None:
     """Chat in the browser: `anygpt serve` with a page at its root."""
     from anygpt.cli.serve import serve
 
-    serve(model, host, port, api_key=api_key, allow_remote_media=False, limits={}, with_page=True)
+    serve(
+        model,
+        host,
+        port,
+        api_key=api_key,
+        allow_remote_media=False,
+        limits={},
+        loading=read_loading(load or ()),
+        with_page=True,
+    )
 
 
 @app.command()
@@ -294,13 +328,24 @@ def evaluate(
         str | None,
         typer.Option(metavar="ENCODER", help="What FID and CLIPScore compare by; the model's own encoder."),
     ] = None,
+    load: Load = None,
 ) -> None:
     """Measure a model: results as JSON, a report with a gallery. The same command goes on with an interrupted run."""
     if suite not in (*SUITES, "all"):
         raise CommandError(unknown("suite", suite, (*SUITES, "all")))
     from anygpt.cli.evaluate import run_suites
 
-    run_suites(model, suite, data=data, report=report, count=count, seed=seed, shots=shots, features=features)
+    run_suites(
+        model,
+        suite,
+        data=data,
+        report=report,
+        count=count,
+        seed=seed,
+        shots=shots,
+        features=features,
+        load=load or (),
+    )
 
 
 @app.command()

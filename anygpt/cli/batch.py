@@ -57,7 +57,9 @@ class Request:
         return f"{safe.lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def generate_batch(file: Path, *, model: str, output_dir: Path, options: dict[str, Any]) -> None:
+def generate_batch(
+    file: Path, *, model: str, output_dir: Path, options: dict[str, Any], loading: dict[str, Any]
+) -> None:
     """Answer the requests in `file`; the results that an earlier run left are kept where they still fit."""
     check_output_dir(output_dir)
     folder, config = find_model(model)
@@ -70,7 +72,9 @@ def generate_batch(file: Path, *, model: str, output_dir: Path, options: dict[st
         total=len(requests), initial=len(requests) - len(waiting), unit=" requests", disable=None
     ) as bar:
         try:
-            anygpt = load_model(folder, config) if any(request.messages for request in waiting) else None
+            anygpt = (
+                load_model(folder, config, loading) if any(request.messages for request in waiting) else None
+            )
             groups = iter(waiting)
             while group := list(islice(groups, BATCH)):
                 for result in answer(anygpt, config, group, output_dir, options):

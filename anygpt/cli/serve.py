@@ -23,12 +23,14 @@ def serve(
     api_key: str | None,
     allow_remote_media: bool,
     limits: dict[str, Any],
+    loading: dict[str, Any],
     with_page: bool = False,
 ) -> None:
     """Serve `model` at host:port.
 
     Args:
         limits: the fields of `anygpt.serving.limits.Limits`.
+        loading: how the model is loaded (see `anygpt.fitting.read_loading`).
         with_page: also the page, at the root.
     """
     try:
@@ -55,7 +57,7 @@ def serve(
     with listening:
         name = Path(model).resolve().name if Path(model).exists() else model
         app = application.create(
-            load_model(folder, config),
+            load_model(folder, config, loading),
             name,
             limits=Limits(**limits),
             api_key=api_key,

@@ -1,5 +1,6 @@
 """Answers of a random model: high temperatures make it draw as readily as it talks."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,41 @@ def test_a_stream_tells_the_answer_in_order(shared_model: AnyGPT, rich_seed: int
         elif isinstance(event, MediaDone):
             assert steps == [1, 2] and event.seconds > 0 and event.modality == told[-1]
     assert text == whole.text and told == kinds(whole)
+
+
+def test_text_goes_on_while_media_are_made(
+    shared_model: AnyGPT, rich_seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; the answer is the same."""
+    options = {
+        "seed": rich_seed,
+        **WILD,
+        **{m: {"num_inference_steps": 30} for m in ("image", "audio", "video")},
+    }
+    whole = shared_model.chat("hello", **options)
+    monkeypatch.setattr("anygpt.generation.overlaps", lambda model: True)
+    events = list(shared_model.stream("hello", **options))
+    assert bytes_of(events[-1].reply) == bytes_of(whole)
+    started = [(event.modality, event.index) for event in events if isinstance(event, MediaStarted)]
+    done = [event for event in events if isinstance(event, MediaDone)]
+    assert started == [(event.modality, event.index) for event in done]
+    first = next(place for place, event in enumerate(events) if isinstance(event, MediaStarted))
+    assert any(isinstance(event, TextDelta) for event in events[first : events.index(done[0])])
+    seconds = events[-1].reply.seconds
+    assert seconds["total"] < sum(spent for what, spent in seconds.items() if what != "total")
+    stream = shared_model.stream("hello", **options)
+    for event in stream:
+        if isinstance(event, MediaStarted):
+            break
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("anygpt-media")]
+    monkeypatch.setattr(shared_model, "decode", broken)
+    with pytest.raises(RuntimeError, match="out of paint"):
+        shared_model.chat("hello", **options)
+
+
+def broken(*given: object, **settings: object) -> None:
+    raise RuntimeError("out of paint")
 
 
 def test_a_batch_gives_the_answers_of_its_conversations(shared_model: AnyGPT, rich_seed: int) -> None:
