@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -162,6 +162,30 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
     if not is_batch(messages):
         return last(model.stream(messages, **given))
     options = Options.read(given, model.config.outputs)
+    replies, wanted = written(model, messages, options)
+    for modality, jobs in wanted.items():
+        for first in range(0, len(jobs), MEDIA_BATCH):
+            _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
+    return replies
+
+
+class Wanted(NamedTuple):
+    """A medium that a reply still lacks: its part of the reply, the seed to make it with, and what the LLM wants made."""
+
+    reply: Reply
+    part: Part
+    seed: int
+    item: Run | Caption
+
+
+def written(
+    model: AnyGPT, messages: Sequence[Any], options: Options
+) -> tuple[list[Reply], dict[str, list[Wanted]]]:
+    """The LLM's half of answering several conversations: replies whose media are still None, and those by modality.
+
+    Raises:
+        MessageError: a message that cannot be used, with the number of its conversation.
+    """
     replies = [Reply(seed=options.seed) for _ in messages]
     prompts = []
     for index, (conversation, reply) in enumerate(zip(messages, replies, strict=True)):
@@ -169,7 +193,7 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             prompts.append(_read(model, normalise(conversation), reply))
         except MessageError as error:
             raise MessageError(f"conversation {index}: {error}") from error
-    waiting: dict[str, list[tuple[Reply, Part, int, Run | Caption]]] = {}
+    waiting: dict[str, list[Wanted]] = {}
     started = time.perf_counter()
     checked = [known(model, prompt) for prompt in prompts]
     for reply, (_, refused) in zip(replies, checked, strict=True):
@@ -182,22 +206,17 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             reply.add_text(item)
         else:
             part, _, seed = reply.add_medium(item)
-            waiting.setdefault(item.modality, []).append((reply, part, seed, item))
+            waiting.setdefault(item.modality, []).append(Wanted(reply, part, seed, item))
     for reply in replies:
         reply.spend("text", (time.perf_counter() - started) / len(replies))
-    for modality, jobs in waiting.items():
-        for first in range(0, len(jobs), MEDIA_BATCH):
-            _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
-    return replies
+    return replies, waiting
 
 
-def _decode(
-    model: AnyGPT, modality: str, jobs: list[tuple[Reply, Part, int, Run | Caption]], options: Options
-) -> None:
+def _decode(model: AnyGPT, modality: str, jobs: list[Wanted], options: Options) -> None:
     """Make media of one modality in one batch, and put each into its part."""
     started = time.perf_counter()
-    wanted = [item for *_, item in jobs]
-    seeds = [seed for _, _, seed, _ in jobs]
+    wanted = [job.item for job in jobs]
+    seeds = [job.seed for job in jobs]
     media = model.decode(
         modality, conditioning(model, modality, wanted), seeds, **options.media.get(modality, {})
     )

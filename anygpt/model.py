@@ -20,6 +20,7 @@ from anygpt.attention import block_ids, check_maskable, media_mask
 from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
+from anygpt.decoding import decode, load_decoder
 from anygpt.familiarity import Familiarity
 from anygpt.fitting import Fitting
 from anygpt.frozen import fingerprint, load_llm, weight_of
@@ -452,31 +453,20 @@ class AnyGPT(nn.Module):
 
     def decoder(self, modality: str) -> Decoder:
         """The frozen decoder of an output modality, loaded at the first call."""
-        entry = self.config.outputs[modality]
         if modality not in self._decoders:
-            from decoders.diffusion import Decoder
-
-            with torch.device("cpu"):
-                decoder = Decoder.from_pretrained(
-                    find_part(entry.decoder, self.root),
-                    modality=modality,
-                    dtype=self.dtype,
-                    **self.fitting.pipeline_arguments(self.device, self.dtype),
-                )
-            if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
-                raise ConfigError(
-                    f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "
-                    f"and the projection was made for {entry.conditioning}"
-                )
-            decoder.defaults.update(entry.generation)
-            self.fitting.place_decoder(decoder, self.device)
-            self._decoders[modality] = decoder
+            self._decoders[modality] = load_decoder(
+                modality,
+                self.config.outputs[modality],
+                self.root,
+                device=self.device,
+                dtype=self.dtype,
+                fitting=self.fitting,
+            )
         if self.llm_hook is not None:
             self.llm_hook.offload()
         decoder = self._decoders[modality]
         return decoder if self.fitting.offload else decoder.to(self.device)
 
-    @torch.no_grad()
     def decode(
         self,
         modality: str,
@@ -492,15 +482,7 @@ class AnyGPT(nn.Module):
             callback: called with (step, steps) as the decoder goes.
             settings: the decoder's, e.g. `num_inference_steps`, in place of the config's `generation`.
         """
-        from encoders.media import Audio, Video
-
-        decoder = self.decoder(modality)
-        media = decoder(conditioning, seeds=seeds, callback=callback, **settings)
-        if modality == "audio":
-            return [Audio(samples, int(decoder.rate or 0)) for samples in media]
-        if modality == "video":
-            return [Video(frames, float(decoder.rate or 0)) for frames in media]
-        return media
+        return decode(self.decoder(modality), conditioning, seeds, callback=callback, **settings)
 
     # ── talking ───────────────────────────────────────────────────────────────────────────────────
 

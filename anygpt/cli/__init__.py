@@ -156,6 +156,13 @@ def chat(
     )
 
 
+def _pools(text: str) -> tuple[int, int]:
+    numbers = [int(number) if number.isascii() and number.isdigit() else 0 for number in text.split(",")]
+    if len(numbers) != 2 or min(numbers) < 1:
+        raise CommandError(f"--ray {text}: two numbers of at least 1 are wanted, as in --ray 1,2")
+    return numbers[0], numbers[1]
+
+
 def _files(letter: str) -> Any:
     return typer.Option(metavar="PATH", help=f"{letter}; may be given several times.")
 
@@ -184,6 +191,12 @@ def generate(
     interleaved: Interleaved = False,
     draw_boxes: DrawBoxes = False,
     load: Load = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LLMS,DECODERS", help="--batch on Ray: how many processes think and how many make media."
+        ),
+    ] = None,
 ) -> None:
     """Answer one request, or with --batch a file of them."""
     given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
@@ -204,9 +217,16 @@ def generate(
         from anygpt.cli.batch import generate_batch
 
         generate_batch(
-            batch, model=model, output_dir=output_dir, options=options, loading=read_loading(load or ())
+            batch,
+            model=model,
+            output_dir=output_dir,
+            options=options,
+            loading=read_loading(load or ()),
+            pools=_pools(ray) if ray is not None else None,
         )
         return
+    if ray is not None:
+        raise CommandError("--ray shares out a file of requests: give --batch FILE")
     from anygpt.cli.generate import generate
 
     generate(
