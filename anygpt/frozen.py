@@ -25,7 +25,7 @@ def load_llm(
     Raises:
         ConfigError: it is in neither, or it cannot be loaded that way.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -35,7 +35,14 @@ def load_llm(
             with torch.device("meta"):
                 llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), dtype=dtype)
             return llm, AutoTokenizer.from_pretrained(name)
-        llm = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **loading)
+        kind = AutoConfig.from_pretrained(name)
+        # an LLM with eyes is filed elsewhere
+        auto = (
+            AutoModelForCausalLM
+            if type(kind) in AutoModelForCausalLM._model_mapping
+            else AutoModelForImageTextToText
+        )
+        llm = auto.from_pretrained(name, dtype=dtype, **loading)
         return llm, AutoTokenizer.from_pretrained(name)
     # transformers' OSError is for what is neither a folder nor on the hub, the others are for ways of loading it
     except (OSError, ValueError, ImportError, RuntimeError) as error:

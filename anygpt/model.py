@@ -24,6 +24,7 @@ from anygpt.decoding import decode, load_decoder
 from anygpt.familiarity import Familiarity
 from anygpt.fitting import Fitting
 from anygpt.frozen import fingerprint, load_llm, weight_of
+from anygpt.own_senses import OwnSenses
 from anygpt.packing import check_packable, first_media, pack
 from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
 from anygpt.projections import build_projection
@@ -108,8 +109,11 @@ class AnyGPT(nn.Module):
         self.config = config
         self.config = self._with_sizes(config)
         self.adapters = nn.ModuleDict(
-            {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.inputs.items()}
+            {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.adapted.items()}
         )
+        self.senses: OwnSenses | None = None
+        if len(config.adapted) < len(config.inputs):
+            self.senses = OwnSenses.of(llm, find_part(config.llm, root))
         self.cross_attention: CrossAttention | None = None
         if config.cross_attention is not None:
             self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
@@ -237,9 +241,16 @@ class AnyGPT(nn.Module):
 
     # ── encode ────────────────────────────────────────────────────────────────────────────────────
 
-    def encoder(self, modality: str) -> Encoder:
-        """The frozen encoder of an input modality, loaded at the first call."""
+    def encoder(self, modality: str) -> Encoder | OwnSenses:
+        """The frozen encoder of an input modality, loaded at the first call; or the LLM's own eyes."""
         entry = self.config.inputs[modality]
+        if entry.way == "llm":
+            assert self.senses is not None, "they are there where an input says so"
+            if modality not in self.senses.modalities:
+                raise ConfigError(
+                    f"inputs.{modality}.way: this LLM's own senses are {', '.join(self.senses.modalities)}"
+                )
+            return self.senses
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 
@@ -267,19 +278,21 @@ class AnyGPT(nn.Module):
         waiting = [medium for medium in media if medium.features is None]
         for modality, items in _alike([(m, m.tensor) for m in waiting]):
             encoder = self.encoder(modality)
-            run = encoder.pooled if self.config.inputs[modality].features == "pooled" else encoder.features
+            run = encoder.features
+            if not isinstance(encoder, OwnSenses) and self.config.inputs[modality].features == "pooled":
+                run = encoder.pooled
             features = run(modality, torch.stack([item.tensor for item in items]).to(self.device))
             for item, value in zip(items, features, strict=True):
                 item.features = value
-            if self.fitting.takes_turns:
+            if self.fitting.takes_turns and not isinstance(encoder, OwnSenses):
                 encoder.to("cpu")
 
     @torch.no_grad()
     def knows(self, medium: Medium) -> bool:
         """Whether a medium is of the world that the model was trained on, as far as it can tell."""
-        if self.familiarity is None:
-            return True
         modality = medium.modality
+        if self.familiarity is None or modality not in self.config.adapted:
+            return True
         return self.familiarity.knows(self.encoder(modality), modality, medium.tensor.to(self.device))
 
     # ── adapt ──────────────────────────────────────────────────────────────────────────────────────
@@ -291,7 +304,9 @@ class AnyGPT(nn.Module):
         adapted: dict[int, Tensor] = {}
         for modality, items in _alike(featured):
             batch = torch.stack([item.features for item in items if item.features is not None])
-            embeddings = self.adapters[modality](batch.to(self.device, self.dtype))
+            embeddings = batch.to(self.device, self.dtype)
+            if modality in self.adapters:
+                embeddings = self.adapters[modality](embeddings)
             adapted |= {id(item): value for item, value in zip(items, embeddings, strict=True)}
         return [adapted[id(medium)] for medium in media]
 
@@ -368,6 +383,10 @@ class AnyGPT(nn.Module):
         Raises:
             ConfigError: `packing` with an LLM that is not attention alone.
         """
+        if self.senses is not None and any(m.modality not in self.adapters for p in prompts for m in p.media):
+            raise ConfigError(
+                "media that the LLM sees with its own eyes are not trained on here; leave them out"
+            )
         adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
         media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
         slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
@@ -583,7 +602,7 @@ class AnyGPT(nn.Module):
         LoRA matrices do not count as the LLM's. Loads the parts that have not been needed so far.
         """
         prints = {"llm": fingerprint(self.llm)}
-        for modality, entry in self.config.inputs.items():
+        for modality, entry in self.config.adapted.items():
             if f"encoder {entry.encoder}" not in prints:
                 prints[f"encoder {entry.encoder}"] = fingerprint(self.encoder(modality))
         for modality, output in self.config.outputs.items():
@@ -617,7 +636,8 @@ class AnyGPT(nn.Module):
 
     def _with_sizes(self, config: AnyGPTConfig) -> AnyGPTConfig:
         """The config with the sizes filled in that it leaves to the encoders and decoders."""
-        inputs = {m: e if e.dim else replace(e, dim=self.encoder(m).dim(m)) for m, e in config.inputs.items()}
+        asked = {m: entry for m, entry in config.adapted.items() if entry.dim is None}
+        inputs = config.inputs | {m: replace(e, dim=self.encoder(m).dim(m)) for m, e in asked.items()}
         outputs = {
             m: e if e.conditioning else replace(e, conditioning=self.decoder(m).conditioning_shape)
             for m, e in config.outputs.items()

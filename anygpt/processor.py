@@ -26,6 +26,7 @@ from encoders import media as media_files
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from anygpt.own_senses import OwnSenses
     from encoders.encoder import Encoder
 
 MEDIUM = -1  # stands in `Prompt.ids` where an input medium goes
@@ -138,7 +139,7 @@ class Processor:
         config: AnyGPTConfig,
         signals: Mapping[str, Sequence[int]],
         stops: Collection[int],
-        encoder: Callable[[str], Encoder],
+        encoder: Callable[[str], Encoder | OwnSenses],
         stop_strings: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
