@@ -6,27 +6,28 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anygpt import checkpoint
 from anygpt.adapters import Adapter
-from anygpt.attention import block_ids, check_maskable, media_mask
+from anygpt.attention import check_maskable, media_mask
 from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
 from anygpt.decoding import decode, load_decoder
+from anygpt.encoding import Seen, alike
 from anygpt.familiarity import Familiarity
 from anygpt.fitting import Fitting
 from anygpt.frozen import fingerprint, load_llm, weight_of
+from anygpt.learning import Output, learn
 from anygpt.own_senses import OwnSenses
-from anygpt.packing import check_packable, first_media, pack
-from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
+from anygpt.packing import first_media
+from anygpt.processor import MEDIUM, Medium, Processor, Prompt
 from anygpt.projections import build_projection
 from anygpt.signals import Signals
 
@@ -34,40 +35,6 @@ if TYPE_CHECKING:
     from anygpt.generation import Event, Reply, Session
     from decoders.diffusion import Decoder
     from encoders.encoder import Encoder
-
-
-@dataclass
-class SignalStates:
-    """What the LLM thought at one modality's signal tokens, for N targets of T signal tokens each.
-
-    Attributes:
-        hidden: (N, T, hidden), the last layer's states where the input is the signal token.
-        embeddings: (N, T, hidden), the signal tokens' input embeddings.
-        targets: the N targets, with caption and medium.
-    """
-
-    hidden: Tensor
-    embeddings: Tensor
-    targets: list[Target]
-
-
-@dataclass
-class Output:
-    """A training step's forward pass over prompts in B rows, padded on the right to L slots.
-
-    Attributes:
-        loss: mean cross-entropy of the labelled tokens.
-        logits: (B, L, LLM's vocabulary + signal tokens).
-        hidden: (B, L, hidden), the last layer's states.
-        labels: (B, L), the token at each slot where it counts, -100 elsewhere (not shifted).
-        signals: for each output modality that the prompts have targets of.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    hidden: Tensor
-    labels: Tensor
-    signals: dict[str, SignalStates]
 
 
 class AnyGPT(nn.Module):
@@ -90,6 +57,7 @@ class AnyGPT(nn.Module):
         self.llm_hook: Any = None  # accelerate's, where the LLM leaves the device while others work there
         self._encoders: dict[str, Encoder] = {}
         self._decoders: dict[str, Decoder] = {}
+        self._seen = Seen()
         self.llm: Any = llm.requires_grad_(False).eval()  # or a PeftModel around it
         self.llm_trains = False
         rows = weight_of(llm.get_input_embeddings())
@@ -274,9 +242,14 @@ class AnyGPT(nn.Module):
 
     @torch.no_grad()
     def encode(self, media: Sequence[Medium]) -> None:
-        """Give every medium its features (tokens, dim), those of one modality and shape in one batch."""
+        """Give every medium its features (tokens, dim), those of one modality and shape in one batch.
+
+        Outside of training, media that were encoded a short while ago are not encoded again.
+        """
+        if not self.training:
+            self._seen.recall(media)
         waiting = [medium for medium in media if medium.features is None]
-        for modality, items in _alike([(m, m.tensor) for m in waiting]):
+        for modality, items in alike([(m, m.tensor) for m in waiting]):
             encoder = self.encoder(modality)
             run = encoder.features
             if not isinstance(encoder, OwnSenses) and self.config.inputs[modality].features == "pooled":
@@ -286,6 +259,8 @@ class AnyGPT(nn.Module):
                 item.features = value
             if self.fitting.takes_turns and not isinstance(encoder, OwnSenses):
                 encoder.to("cpu")
+        if not self.training:
+            self._seen.remember(waiting)
 
     @torch.no_grad()
     def knows(self, medium: Medium) -> bool:
@@ -302,7 +277,7 @@ class AnyGPT(nn.Module):
         self.encode(media)
         featured = [(m, m.features) for m in media if m.features is not None]
         adapted: dict[int, Tensor] = {}
-        for modality, items in _alike(featured):
+        for modality, items in alike(featured):
             batch = torch.stack([item.features for item in items if item.features is not None])
             embeddings = batch.to(self.device, self.dtype)
             if modality in self.adapters:
@@ -374,89 +349,8 @@ class AnyGPT(nn.Module):
         return torch.cat([output.logits, self.signals.logits(hidden)], -1), hidden
 
     def forward(self, prompts: Sequence[Prompt], *, packing: bool = False) -> Output:
-        """A training step's forward pass over prompts that `processor(…, training=True)` made.
-
-        Args:
-            packing: several short prompts in a row, none of which sees another, instead of a row padded for each. The
-                loss is the same but for rounding.
-
-        Raises:
-            ConfigError: `packing` with an LLM that is not attention alone.
-        """
-        if self.senses is not None and any(m.modality not in self.adapters for p in prompts for m in p.media):
-            raise ConfigError(
-                "media that the LLM sees with its own eyes are not trained on here; leave them out"
-            )
-        adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
-        media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
-        slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
-        lengths = [sum(map(len, row)) for row in slots]
-        if packing:
-            check_packable(self.llm.config)
-        rows = pack(lengths) if packing else [[index] for index in range(len(prompts))]
-        labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, slots, strict=True)]
-
-        def laid_out(values: Sequence[Tensor], padding: int = 0) -> Tensor:
-            joined = [torch.cat([values[index] for index in row]) for row in rows]
-            return nn.utils.rnn.pad_sequence(joined, batch_first=True, padding_value=padding)
-
-        embeddings = laid_out([torch.cat(own) for own in slots])
-        target = laid_out(labels, IGNORE)
-        positions = laid_out([torch.arange(length, device=self.device) for length in lengths])
-        blocks = nn.utils.rnn.pad_sequence(
-            [
-                block_ids(
-                    [slot for index in row for slot in slots[index]],
-                    [token == MEDIUM for index in row for token in prompts[index].ids],
-                )
-                for row in rows
-            ],
-            batch_first=True,
-            padding_value=-1,
-        ).to(self.device)
-        seen = [[medium for index in row for medium in media[index]] for row in rows]
-        if packing:
-            logits, hidden = self.think(
-                embeddings, None, blocks, seen, position_ids=positions, use_cache=False
-            )
-        else:
-            mask = laid_out([torch.ones(length, dtype=torch.long, device=self.device) for length in lengths])
-            logits, hidden = self.think(embeddings, mask, blocks, seen, use_cache=False)
-        loss = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            target[:, 1:].flatten(),
-            ignore_index=IGNORE,
-            reduction="sum",
-        ) / (target[:, 1:] != IGNORE).sum().clamp(min=1)
-        places = {
-            index: (number, start)
-            for number, row in enumerate(rows)
-            for index, start in zip(row, itertools.accumulate((lengths[i] for i in row), initial=0))
-        }
-        states = self._signal_states(prompts, slots, hidden, places)
-        return Output(loss, logits, hidden, target, states)
-
-    def _signal_states(
-        self,
-        prompts: Sequence[Prompt],
-        slots: Sequence[list[Tensor]],
-        hidden: Tensor,
-        places: dict[int, tuple[int, int]],
-    ) -> dict[str, SignalStates]:
-        """`places`: each prompt's row of `hidden`, and where it begins there."""
-        found: dict[str, list[tuple[int, int, Target]]] = {}
-        for index, (prompt, own) in enumerate(zip(prompts, slots, strict=True)):
-            row, begin = places[index]
-            starts = list(itertools.accumulate((len(slot) for slot in own), initial=begin))
-            for target in prompt.targets:
-                found.setdefault(target.modality, []).append((row, starts[target.start], target))
-        states = {}
-        for modality, entries in found.items():
-            run = self.signals.run(modality)
-            thought = torch.stack([hidden[row, start : start + len(run)] for row, start, _ in entries])
-            embeddings = self.signal_embeddings(modality).expand(len(entries), -1, -1)
-            states[modality] = SignalStates(thought, embeddings, [target for *_, target in entries])
-        return states
+        """A training step's forward pass over prompts that `processor(…, training=True)` made; see `anygpt.learning`."""
+        return learn(self, prompts, packing)
 
     def signal_embeddings(self, modality: str) -> Tensor:
         """The input embeddings (T, hidden) of a modality's run of signal tokens."""
@@ -655,18 +549,3 @@ class AnyGPT(nn.Module):
         """The texts that end an answer, by the LLM's generation settings."""
         given = getattr(getattr(self.llm, "generation_config", None), "stop_strings", None) or ()
         return (given,) if isinstance(given, str) else tuple(given)
-
-
-def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[Medium]]]:
-    """Groups of one modality whose tensors have one shape, so that they can be stacked."""
-    groups: dict[tuple[str, torch.Size], list[Medium]] = {}
-    for medium, tensor in media:
-        groups.setdefault((medium.modality, tensor.shape), []).append(medium)
-    for (modality, _), items in groups.items():
-        yield modality, items
-
-
-def _labels(prompt: Prompt, slots: Sequence[Tensor], device: torch.device) -> Tensor:
-    """The prompt's labels, one for each slot; nothing that comes before it leads to its first token."""
-    lengths = torch.tensor([len(slot) for slot in slots])
-    return torch.tensor([IGNORE, *prompt.labels[1:]]).repeat_interleave(lengths).to(device)

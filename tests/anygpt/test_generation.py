@@ -271,6 +271,28 @@ def test_media_in_the_history_are_remembered(shared_model: AnyGPT, rich_seed: in
     assert shared_model.chat(history, max_new_tokens=8).text == again.text
 
 
+def test_a_picture_that_is_asked_about_again_is_not_encoded_again(model: AnyGPT) -> None:
+    runs: list[int] = []
+    blocks = model.encoder("image").model.modality_trunks.vision.blocks  # type: ignore[union-attr,operator]
+    blocks[0].register_forward_hook(lambda *_: runs.append(1))
+    first = model.chat(LOOK, max_new_tokens=4)
+    assert len(runs) == 1
+    assert model.chat(LOOK, max_new_tokens=4).text == first.text and len(runs) == 1
+    model.chat([{"role": "user", "content": [{"type": "image", "image": OTHER}, "what?"]}], max_new_tokens=4)
+    assert len(runs) == 2
+    for number in range(20):
+        noise = Image.fromarray(np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8))
+        model.encode(
+            [
+                model.processor(
+                    normalise([{"role": "user", "content": [{"type": "image", "image": noise}]}])
+                ).media[0]
+            ]
+        )
+    model.chat(LOOK, max_new_tokens=4)
+    assert len(runs) == 23
+
+
 def test_another_picture_is_not_taken_for_the_one_remembered(shared_model: AnyGPT) -> None:
     memory = Memory(shared_model)
     for picture in (PICTURE, OTHER):
