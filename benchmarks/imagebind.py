@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
@@ -106,7 +105,7 @@ def measure(modality: str, blocks: int, batch: int, turns: int) -> Figures:
     """A trunk of so many blocks, against the product and the other trunk in turn."""
     torch.manual_seed(0)
     huge = ImageBindConfig.huge()
-    config = replace(huge, **{f"{modality}_num_blocks": blocks})
+    config = ImageBindConfig.from_dict(huge.to_dict() | {f"{modality}_num_blocks": blocks})
     width, tokens = config.embed_dim(modality), TOKENS[modality]
     ours = Trunk(config, modality).eval()
     plain = PlainTrunk(ours, width).eval()
