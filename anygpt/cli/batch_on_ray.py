@@ -8,6 +8,7 @@ same seeds. The results come to the one process that was started by hand, which 
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Iterator
@@ -50,10 +51,11 @@ class Written:
 
 @dataclass(frozen=True)
 class Work:
-    """What both kinds of processes are told."""
+    """What both kinds of processes are told; `place` is the whole path of `output_dir`, as results name it."""
 
     folder: Path
     output_dir: Path
+    place: Path
     options: dict[str, Any]
     loading: dict[str, Any]
 
@@ -89,8 +91,9 @@ def answer_on_ray(
         ray.init(log_to_driver=False, logging_level="error", include_dashboard=False, **alone)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of each stage
     context.max_errored_blocks = 0
-    work = Work(folder.resolve(), output_dir, options, loading)
+    work = Work(folder.resolve(), output_dir, output_dir.absolute(), options, loading)
     needs = {"num_cpus": 1, "num_gpus": int(str(loading.get("device", "cpu")).startswith("cuda"))}
     rows = [
         {"row": pickle.dumps(replace(request, messages=_absolute(request.messages)))} for request in requests
@@ -156,8 +159,10 @@ class Thinker:
         }
         for modality, jobs in wanted.items():
             for reply, part, seed, item in jobs:
-                given: Any = item.text
-                if not isinstance(item, Caption):
+                given: Any
+                if isinstance(item, Caption):
+                    given = item.text
+                else:
                     given = conditioning(self.model, modality, [item])[0].float().cpu().numpy()
                 place = next(place for place, other in enumerate(reply.content) if other is part)
                 results[id(reply)].media.append(Medium(place, seed, given))
@@ -186,7 +191,8 @@ class Painter:
                 self._make(reply, medium)
         except ValueError as error:
             return failure(request, error)
-        paths = reply.save(self.work.output_dir / request.folder)
+        saved = reply.save(self.work.place / request.folder)
+        paths = [self.work.output_dir / path.relative_to(self.work.place) for path in saved]
         return {"id": request.id, **as_json(reply, paths)}
 
     def _make(self, reply: Reply, medium: Medium) -> None:

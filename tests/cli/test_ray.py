@@ -34,7 +34,10 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 def run(folder: Path, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "anygpt", "generate", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    # Ray gives its workers the lowest priority; on a busy machine the test would take hours
+    own = environment() | {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    own.pop("RAY_ADDRESS", None)
+    return subprocess.Popen(command, cwd=folder, env=own, stderr=subprocess.PIPE, text=True)
 
 
 def workers(process: int, kind: str) -> list[int]:
@@ -76,6 +79,33 @@ def test_ray_is_asked_for(anygpt: Command, checkpoint: str, tmp_path: Path) -> N
     file = write(tmp_path / "requests.jsonl", [ask("hello")])
     done = anygpt("generate", "--batch", file, "--model", checkpoint, "--ray", "1,1")
     assert done.code == 2 and "pip install 'anygpt[ray]'" in done.err
+
+
+def test_the_two_kinds_of_processes_make_what_one_makes(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray between them."""
+    import pickle
+
+    from anygpt.cli.batch import read_requests
+    from anygpt.cli.batch_on_ray import Painter, Thinker, Work, _column
+    from anygpt.fitting import Fitting
+    from anygpt.model import AnyGPT
+
+    monkeypatch.chdir(tmp_path)
+    lines = [ask("draw", id="one"), "nonsense", ask("hello", id=3)]
+    requests = list(read_requests(write(tmp_path / "requests.jsonl", lines), {}))
+    options, loading = {"max_new_tokens": 4, "seed": 2}, {"fitting": Fitting()}
+    work = Work(Path(checkpoint), Path("out"), tmp_path / "out", options, loading)
+    made = Painter(work)(Thinker(work)(_column(requests)))
+    found = [pickle.loads(row) for row in made["row"]]
+    wanted = AnyGPT.from_pretrained(checkpoint).chat(["draw", "hello"], **options)
+    assert "is not JSON" in found[1]["error"]
+    for result, reply in zip((found[0], found[2]), wanted, strict=True):
+        assert result["text"] == reply.text
+        for path in reply.save(tmp_path / "wanted"):
+            assert path.read_bytes() == (tmp_path / "out" / str(result["id"]) / path.name).read_bytes()
+    assert found[0]["content"][0]["path"] == "out/one/image_0.png"
 
 
 @needs_ray
