@@ -110,7 +110,7 @@ class AnyGPT(nn.Module):
             self.config,
             {modality: self.signals.run(modality) for modality in self.signals.ids},
             self.stops,
-            self.encoder,
+            self.reader,
             self.stop_strings,
         )
         self.eval()
@@ -209,16 +209,22 @@ class AnyGPT(nn.Module):
 
     # ── encode ────────────────────────────────────────────────────────────────────────────────────
 
-    def encoder(self, modality: str) -> Encoder | OwnSenses:
-        """The frozen encoder of an input modality, loaded at the first call; or the LLM's own eyes."""
+    def reader(self, modality: str) -> Encoder | OwnSenses:
+        """What an input modality's media are given to: an encoder, or the LLM's own eyes."""
+        if modality in self.config.adapted:
+            return self.encoder(modality)
+        assert self.senses is not None, "they are there where an input says so"
+        if modality not in self.senses.modalities:
+            raise ConfigError(
+                f"inputs.{modality}.way: this LLM's own senses are {', '.join(self.senses.modalities)}"
+            )
+        return self.senses
+
+    def encoder(self, modality: str) -> Encoder:
+        """The frozen encoder of an input modality, loaded at the first call."""
         entry = self.config.inputs[modality]
-        if entry.way == "llm":
-            assert self.senses is not None, "they are there where an input says so"
-            if modality not in self.senses.modalities:
-                raise ConfigError(
-                    f"inputs.{modality}.way: this LLM's own senses are {', '.join(self.senses.modalities)}"
-                )
-            return self.senses
+        if modality not in self.config.adapted:
+            raise ConfigError(f"inputs.{modality} has no encoder: the LLM sees it with its own eyes")
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 
@@ -250,7 +256,7 @@ class AnyGPT(nn.Module):
             self._seen.recall(media)
         waiting = [medium for medium in media if medium.features is None]
         for modality, items in alike([(m, m.tensor) for m in waiting]):
-            encoder = self.encoder(modality)
+            encoder = self.reader(modality)
             run = encoder.features
             if not isinstance(encoder, OwnSenses) and self.config.inputs[modality].features == "pooled":
                 run = encoder.pooled

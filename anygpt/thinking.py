@@ -135,8 +135,8 @@ class Memory:
         self.fed += int(new.sum())
         if len(rows) == 1:
             self.entries.extend((key, len(slot)) for key, slot in zip(keys, rows[0], strict=True))
-            own = seen[0] if seen else {}
-            self.savings.extend(saved(own[place]) if place in own else 0 for place in range(len(rows[0])))
+            by_eye = seen[0] if seen else {}
+            self.savings.extend(saved(by_eye[at]) if at in by_eye else 0 for at in range(len(rows[0])))
         return logits[:, -1], [states[width - len(row) :] for states, row in zip(hidden, joined, strict=True)]
 
     def keep(self, rows: list[int]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -62,9 +63,7 @@ def main() -> None:
     for _ in range(given.turns + 1):
         text, items = seconds(answer)
         media = [item for item in items if isinstance(item, Run)]
-        parts = [
-            seconds(lambda run=run, place=place: medium(run, place))[0] for place, run in enumerate(media)
-        ]
+        parts = [seconds(partial(medium, run, place))[0] for place, run in enumerate(media)]
         whole, reply = seconds(lambda: model.chat(REQUEST, **options))
         assert [part["type"] for part in reply.content if part["type"] != "text"] == [
             m.modality for m in media

@@ -80,7 +80,9 @@ def test_an_answer_mixes_media_in_any_order_and_number(shared_model: AnyGPT, ric
     assert all(isinstance(audio, Audio) and audio.rate == 16000 for audio in reply.audios)
     assert all(isinstance(video, Video) and len(video.frames) == 3 for video in reply.videos)
     assert reply.text == "".join(part["text"] for part in reply.content if part["type"] == "text")
-    assert reply.seconds["total"] == pytest.approx(sum(v for k, v in reply.seconds.items() if k != "total"))
+    assert reply.seconds["total"] == pytest.approx(
+        sum(v for k, v in reply.seconds.items() if k != "total"), rel=0.05
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(

@@ -188,7 +188,7 @@ def test_what_does_not_go_is_told(folder: Path, model: AnyGPT) -> None:
         AnyGPT.from_config(config, folder)
     with pytest.raises(ConfigError, match="own senses are image"):
         heard = AnyGPTConfig.from_dict({"llm": "llm", "inputs": {"audio": {"way": "llm"}}})
-        AnyGPT.from_config(heard, folder).encoder("audio")
+        AnyGPT.from_config(heard, folder).reader("audio")
     prompt = model.processor(
         normalise([*TALKS["one"], {"role": "assistant", "content": "one"}]), training=True
     )
