@@ -97,13 +97,14 @@ def _untrained(preset: Path) -> AnyGPTConfig:
     """The preset without its adapters, which have learned nothing; its decoders must need no projections either."""
     config = read_preset(preset)
     signalled = [modality for modality in config.outputs if modality not in config.captioned]
-    if signalled or not config.outputs:
+    own = {modality: entry for modality, entry in config.inputs.items() if modality not in config.adapted}
+    if signalled or not (config.outputs or own):
         where = ", ".join(f"outputs.{modality}" for modality in signalled) or "its input"
         raise ConfigError(
             f"the preset {preset} is not trained yet: {where} needs that. Train it (anygpt train --preset), "
             "or have outputs made through captions (way: captions)"
         )
-    return replace(config, inputs={}, cross_attention=None, lora=None)
+    return replace(config, inputs=own, cross_attention=None, lora=None)
 
 
 def read_preset(path: Path) -> AnyGPTConfig:
@@ -225,10 +226,11 @@ def push(model: AnyGPT, repo_id: str, private: bool) -> str:
 def info(model: AnyGPT) -> dict[str, Any]:
     """See `AnyGPT.info`."""
     config = model.config
-    encoders = dict.fromkeys(entry.encoder for entry in config.inputs.values())
+    encoders = dict.fromkeys(entry.encoder for entry in config.adapted.values())
     tree: dict[str, Any] = {
         "llm": _describe_frozen(model, config.llm),
         "encoders": {name: _describe_frozen(model, name) for name in encoders},
+        "inputs": {m: {"way": entry.way} for m, entry in config.inputs.items()},
         "adapters": {m: _describe_trained(part) for m, part in model.adapters.items()},
         "signals": _describe_trained(model.signals)
         | {"tokens": {m: len(i) for m, i in model.signals.ids.items()}},
@@ -321,7 +323,7 @@ def _with_names(model: AnyGPT, folder: Path, copy: bool) -> AnyGPTConfig:
     return replace(
         config,
         llm=name(config.llm),
-        inputs={m: replace(entry, encoder=name(entry.encoder)) for m, entry in config.inputs.items()},
+        inputs=config.inputs | {m: replace(e, encoder=name(e.encoder)) for m, e in config.adapted.items()},
         outputs={m: replace(entry, decoder=name(entry.decoder)) for m, entry in config.outputs.items()},
     )
 

@@ -15,6 +15,7 @@ INPUT_MODALITIES = ("image", "audio", "video", "depth", "thermal", "imu")
 OUTPUT_MODALITIES = ("image", "audio", "video")
 Way = Literal["signals", "captions"]
 Features = Literal["pooled", "patches", "both"]
+WayIn = Literal["adapter", "llm"]
 
 
 class ConfigError(ValueError):
@@ -68,6 +69,8 @@ class InputConfig:
     """One modality the model takes.
 
     Attributes:
+        way: through an encoder and a trained `adapter`, or through the `llm`'s own eyes, of an LLM that has some: then nothing
+            else is needed here but `around`.
         encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
         features: `pooled` embeddings, `patches` (every token of the encoder's last layer), or `both`: of each frame the
             pooled embedding, then its patches.
@@ -76,11 +79,12 @@ class InputConfig:
             e.g. NExT-GPT's ["<Img>", "</Img>"].
     """
 
-    encoder: str
+    encoder: str = ""
     features: Features = "pooled"
     adapter: AdapterConfig = AdapterConfig()
     dim: int | None = None
     around: tuple[str, str] = ("", "")
+    way: WayIn = "adapter"
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,14 @@ class AnyGPTConfig:
                     f"outputs.{modality}.signal_tokens must be at least 1, not {output.signal_tokens}"
                 )
         for modality, entry in self.inputs.items():
+            if entry.way not in (ways := typing.get_args(WayIn)):
+                raise ConfigError(f"inputs.{modality}.way: {unknown('way', entry.way, ways)}")
+            if (entry.way == "adapter") != bool(entry.encoder):
+                raise ConfigError(
+                    f"inputs.{modality}: the key 'encoder' is missing"
+                    if entry.way == "adapter"
+                    else f"inputs.{modality}: the LLM's own eyes have no encoder beside them; leave out {entry.encoder!r}"
+                )
             if entry.features not in (forms := typing.get_args(Features)):
                 raise ConfigError(f"inputs.{modality}.features: {unknown('form', entry.features, forms)}")
             for key, value in dataclasses.asdict(entry.adapter).items():
@@ -203,6 +215,11 @@ class AnyGPTConfig:
                 raise ConfigError(
                     "media_attention: with cross_attention the LLM reads no media tokens that could see each other"
                 )
+        own = [modality for modality in self.inputs if modality not in self.adapted]
+        if own and (cross is not None or self.media_attention == "bidirectional"):
+            raise ConfigError(
+                f"inputs.{own[0]}.way: the LLM's own eyes go with its own attention, without cross_attention and causal"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AnyGPTConfig:
@@ -217,6 +234,11 @@ class AnyGPTConfig:
     def captioned(self) -> tuple[str, ...]:
         """The output modalities that are made through captions."""
         return tuple(modality for modality, output in self.outputs.items() if output.way == "captions")
+
+    @property
+    def adapted(self) -> dict[str, InputConfig]:
+        """The input modalities that come through an encoder and an adapter."""
+        return {modality: entry for modality, entry in self.inputs.items() if entry.way == "adapter"}
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that config.json holds; `from_dict` reads it back to an equal config."""

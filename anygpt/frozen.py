@@ -6,23 +6,26 @@ import hashlib
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from anygpt.config import ConfigError
 
 
-def load_llm(name: str, dtype: torch.dtype | Literal["auto"], *, outline: bool = False) -> tuple[Any, Any]:
+def load_llm(
+    name: str, dtype: torch.dtype | Literal["auto"], *, outline: bool = False, **loading: Any
+) -> tuple[Any, Any]:
     """The causal language model and the tokenizer in a folder or on the hub, without progress bars.
 
     Args:
         dtype: of the weights in memory; "auto" keeps the files'.
         outline: on the meta device, by its configuration alone: shapes, and no weights.
+        loading: as transformers' `from_pretrained` takes it (see `anygpt.fitting`).
 
     Raises:
-        ConfigError: it is in neither.
+        ConfigError: it is in neither, or it cannot be loaded that way.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -32,13 +35,34 @@ def load_llm(name: str, dtype: torch.dtype | Literal["auto"], *, outline: bool =
             with torch.device("meta"):
                 llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), dtype=dtype)
             return llm, AutoTokenizer.from_pretrained(name)
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype), AutoTokenizer.from_pretrained(name)
-    except OSError as error:  # transformers' for what is neither a folder nor on the hub
+        kind = AutoConfig.from_pretrained(name)
+        # an LLM with eyes is filed elsewhere
+        auto = (
+            AutoModelForCausalLM
+            if type(kind) in AutoModelForCausalLM._model_mapping
+            else AutoModelForImageTextToText
+        )
+        llm = auto.from_pretrained(name, dtype=dtype, **loading)
+        return llm, AutoTokenizer.from_pretrained(name)
+    # transformers' OSError is for what is neither a folder nor on the hub, the others are for ways of loading it
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        if not loading and not isinstance(error, OSError):
+            raise
         reason = " ".join(str(error).split())
         raise ConfigError(f"the language model {name!r} cannot be loaded: {reason}") from error
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """A layer's weight, brought back from where accelerate keeps it if it has been offloaded."""
+    if not hasattr(layer, "_hf_hook"):
+        return layer.weight  # type: ignore[return-value]
+    from accelerate.utils import align_module_device
+
+    with align_module_device(layer):
+        return layer.weight.detach().clone()  # type: ignore[operator]
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -6,9 +6,10 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -100,10 +101,10 @@ class Reply:
         self.content.append(part)
         return part, index, medium_seed(self.seed, place)
 
-    def spend(self, what: str, seconds: float) -> None:
-        """Count seconds for `what` and for the total."""
-        for name in (what, "total"):
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+    def spend(self, what: str, seconds: float, waited: float | None = None) -> None:
+        """Count seconds for `what`, and for the total those that were waited for: all of them unless told otherwise."""
+        for name, share in ((what, seconds), ("total", seconds if waited is None else waited)):
+            self.seconds[name] = self.seconds.get(name, 0.0) + share
 
 
 def medium_seed(seed: int, place: int) -> int:
@@ -161,6 +162,30 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
     if not is_batch(messages):
         return last(model.stream(messages, **given))
     options = Options.read(given, model.config.outputs)
+    replies, wanted = written(model, messages, options)
+    for modality, jobs in wanted.items():
+        for first in range(0, len(jobs), MEDIA_BATCH):
+            _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
+    return replies
+
+
+class Wanted(NamedTuple):
+    """A medium that a reply still lacks: its part of the reply, the seed to make it with, and what the LLM wants made."""
+
+    reply: Reply
+    part: Part
+    seed: int
+    item: Run | Caption
+
+
+def written(
+    model: AnyGPT, messages: Sequence[Any], options: Options
+) -> tuple[list[Reply], dict[str, list[Wanted]]]:
+    """The LLM's half of answering several conversations: replies whose media are still None, and those by modality.
+
+    Raises:
+        MessageError: a message that cannot be used, with the number of its conversation.
+    """
     replies = [Reply(seed=options.seed) for _ in messages]
     prompts = []
     for index, (conversation, reply) in enumerate(zip(messages, replies, strict=True)):
@@ -168,7 +193,7 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             prompts.append(_read(model, normalise(conversation), reply))
         except MessageError as error:
             raise MessageError(f"conversation {index}: {error}") from error
-    waiting: dict[str, list[tuple[Reply, Part, int, Run | Caption]]] = {}
+    waiting: dict[str, list[Wanted]] = {}
     started = time.perf_counter()
     checked = [known(model, prompt) for prompt in prompts]
     for reply, (_, refused) in zip(replies, checked, strict=True):
@@ -181,22 +206,17 @@ def chat(model: AnyGPT, messages: Any, given: dict[str, Any]) -> Reply | list[Re
             reply.add_text(item)
         else:
             part, _, seed = reply.add_medium(item)
-            waiting.setdefault(item.modality, []).append((reply, part, seed, item))
+            waiting.setdefault(item.modality, []).append(Wanted(reply, part, seed, item))
     for reply in replies:
         reply.spend("text", (time.perf_counter() - started) / len(replies))
-    for modality, jobs in waiting.items():
-        for first in range(0, len(jobs), MEDIA_BATCH):
-            _decode(model, modality, jobs[first : first + MEDIA_BATCH], options)
-    return replies
+    return replies, waiting
 
 
-def _decode(
-    model: AnyGPT, modality: str, jobs: list[tuple[Reply, Part, int, Run | Caption]], options: Options
-) -> None:
+def _decode(model: AnyGPT, modality: str, jobs: list[Wanted], options: Options) -> None:
     """Make media of one modality in one batch, and put each into its part."""
     started = time.perf_counter()
-    wanted = [item for *_, item in jobs]
-    seeds = [seed for _, _, seed, _ in jobs]
+    wanted = [job.item for job in jobs]
+    seeds = [job.seed for job in jobs]
     media = model.decode(
         modality, conditioning(model, modality, wanted), seeds, **options.media.get(modality, {})
     )
@@ -240,7 +260,7 @@ def known(model: AnyGPT, prompt: Prompt) -> tuple[Prompt, str]:
 
 
 def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memory: Memory) -> Iterator[Event]:
-    """Answer one prompt; a medium is made as soon as its run or caption is complete, before text goes on."""
+    """Answer one prompt; the making of a medium begins as soon as its run or caption is complete."""
     started = time.perf_counter()
     prompt, refused = known(model, prompt)
     if refused:
@@ -249,55 +269,108 @@ def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memor
         yield TextDelta(refused)
         yield Done(reply)
         return
-    for _, item in think(model, [prompt], options, memory):
-        # the reading of a run of signal tokens is a part of making its medium
-        reply.spend("text" if isinstance(item, str) else item.modality, time.perf_counter() - started)
-        if isinstance(item, str):
-            reply.add_text(item)
-            yield TextDelta(item)
-        else:
-            yield from _make(model, item, reply, options)
-        started = time.perf_counter()
-    reply.spend("text", time.perf_counter() - started)
+    making = Making(model, reply, options)
+    try:
+        for _, item in think(model, [prompt], options, memory):
+            # the reading of a run of signal tokens is a part of making its medium
+            reply.spend("text" if isinstance(item, str) else item.modality, time.perf_counter() - started)
+            if isinstance(item, str):
+                reply.add_text(item)
+                yield TextDelta(item)
+            else:
+                yield making.begin(item)
+            yield from making.complete(wait=not overlaps(model))
+            started = time.perf_counter()
+        reply.spend("text", time.perf_counter() - started)
+        yield from making.complete(wait=True)
+    finally:
+        making.stop()
     yield Done(reply)
 
 
-def _make(model: AnyGPT, wanted: Run | Caption, reply: Reply, options: Options) -> Iterator[Event]:
-    """Make one medium in a thread of its own, so that its progress can be told while it is under way."""
-    modality = wanted.modality
-    part, index, seed = reply.add_medium(wanted)
-    yield MediaStarted(modality, index)
-    started = time.perf_counter()
-    news: queue.Queue[tuple[int, int] | BaseException | list[Any]] = queue.Queue()
-    stopped = threading.Event()
+def overlaps(model: AnyGPT) -> bool:
+    """Whether text goes on while media are made: where both run on a GPU. A CPU has no more cores for it, and where LLM and
+    decoders take turns there is no room for both."""
+    return model.device.type != "cpu" and not model.fitting.takes_turns
 
-    def progress(step: int, steps: int) -> None:
-        if stopped.is_set():
-            raise InterruptedError("the answer was interrupted")
-        news.put((step, steps))
 
-    def work() -> None:
+class Making:
+    """The media of one answer, made one after the other in a thread of their own."""
+
+    def __init__(self, model: AnyGPT, reply: Reply, options: Options) -> None:
+        self.model, self.reply, self.options = model, reply, options
+        self._wanted: queue.Queue[tuple[Run | Caption, Part, int, int] | None] = queue.Queue()
+        self._news: queue.Queue[MediaProgress | MediaDone | BaseException] = queue.Queue()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._waiting = 0
+
+    def begin(self, wanted: Run | Caption) -> MediaStarted:
+        """Have a medium made after those before it."""
+        part, index, seed = self.reply.add_medium(wanted)
+        self._waiting += 1
+        self._wanted.put((wanted, part, index, seed))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="anygpt-media", daemon=True)
+            self._thread.start()
+        return MediaStarted(wanted.modality, index)
+
+    def complete(self, wait: bool) -> Iterator[Event]:
+        """The media that are there by now, or when `wait` all of them, with what their decoders tell on the way."""
+        waited, started = 0.0, time.perf_counter()
+        while self._waiting and (wait or not self._news.empty()):
+            news = self._news.get()
+            waited += time.perf_counter() - started
+            if isinstance(news, BaseException):
+                raise news
+            if isinstance(news, MediaDone):
+                self._waiting -= 1
+                self.reply.spend(news.modality, news.seconds, min(waited, news.seconds))
+                waited = 0.0
+            if wait or isinstance(news, MediaDone):
+                yield news
+            started = time.perf_counter()
+
+    def stop(self) -> None:
+        """Make no more, and leave in the middle of what is being made."""
+        self._stopped.set()
+        self._wanted.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
         try:
-            settings = options.media.get(modality, {})
-            given = conditioning(model, modality, [wanted])
-            news.put(model.decode(modality, given, [seed], progress, **settings))
+            while (job := self._wanted.get()) is not None:
+                with _own_stream(self.model.device):
+                    self._news.put(self._make(*job))
         except BaseException as error:  # handed over to the caller's thread
-            news.put(error)
+            self._news.put(error)
 
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        while isinstance(item := news.get(), tuple):
-            yield MediaProgress(modality, index, *item)
-    finally:
-        stopped.set()
-        worker.join()
-    if isinstance(item, BaseException):
-        raise item
-    part[modality] = item[0]
-    seconds = time.perf_counter() - started
-    reply.spend(modality, seconds)
-    yield MediaDone(modality, index, item[0], seconds)
+    def _make(self, wanted: Run | Caption, part: Part, index: int, seed: int) -> MediaDone:
+        modality, started = wanted.modality, time.perf_counter()
+
+        def progress(step: int, steps: int) -> None:
+            if self._stopped.is_set():
+                raise InterruptedError("the answer was interrupted")
+            self._news.put(MediaProgress(modality, index, step, steps))
+
+        given = conditioning(self.model, modality, [wanted])
+        settings = self.options.media.get(modality, {})
+        [part[modality]] = self.model.decode(modality, given, [seed], progress, **settings)
+        return MediaDone(modality, index, part[modality], time.perf_counter() - started)
+
+
+@contextmanager
+def _own_stream(device: torch.device) -> Iterator[None]:
+    """On a GPU, work beside the LLM's rather than between its steps; what has been queued so far comes first."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.default_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
 
 
 class Session:

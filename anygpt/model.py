@@ -6,24 +6,28 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anygpt import checkpoint
 from anygpt.adapters import Adapter
-from anygpt.attention import block_ids, check_maskable, media_mask
+from anygpt.attention import check_maskable, media_mask
 from anygpt.checkpoint import find_checkpoint, find_part, read_config
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.cross_attention import CrossAttention
+from anygpt.decoding import decode, load_decoder
+from anygpt.encoding import Seen, alike
 from anygpt.familiarity import Familiarity
-from anygpt.frozen import fingerprint, load_llm
-from anygpt.packing import check_packable, first_media, pack
-from anygpt.processor import IGNORE, MEDIUM, Medium, Processor, Prompt, Target
+from anygpt.fitting import Fitting
+from anygpt.frozen import fingerprint, load_llm, weight_of
+from anygpt.learning import Output, learn
+from anygpt.own_senses import OwnSenses
+from anygpt.packing import first_media
+from anygpt.processor import MEDIUM, Medium, Processor, Prompt
 from anygpt.projections import build_projection
 from anygpt.signals import Signals
 
@@ -31,40 +35,6 @@ if TYPE_CHECKING:
     from anygpt.generation import Event, Reply, Session
     from decoders.diffusion import Decoder
     from encoders.encoder import Encoder
-
-
-@dataclass
-class SignalStates:
-    """What the LLM thought at one modality's signal tokens, for N targets of T signal tokens each.
-
-    Attributes:
-        hidden: (N, T, hidden), the last layer's states where the input is the signal token.
-        embeddings: (N, T, hidden), the signal tokens' input embeddings.
-        targets: the N targets, with caption and medium.
-    """
-
-    hidden: Tensor
-    embeddings: Tensor
-    targets: list[Target]
-
-
-@dataclass
-class Output:
-    """A training step's forward pass over prompts in B rows, padded on the right to L slots.
-
-    Attributes:
-        loss: mean cross-entropy of the labelled tokens.
-        logits: (B, L, LLM's vocabulary + signal tokens).
-        hidden: (B, L, hidden), the last layer's states.
-        labels: (B, L), the token at each slot where it counts, -100 elsewhere (not shifted).
-        signals: for each output modality that the prompts have targets of.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    hidden: Tensor
-    labels: Tensor
-    signals: dict[str, SignalStates]
 
 
 class AnyGPT(nn.Module):
@@ -83,14 +53,15 @@ class AnyGPT(nn.Module):
         super().__init__()
         self.root = root
         self.tokenizer = tokenizer
+        self.fitting = Fitting()
+        self.llm_hook: Any = None  # accelerate's, where the LLM leaves the device while others work there
         self._encoders: dict[str, Encoder] = {}
         self._decoders: dict[str, Decoder] = {}
+        self._seen = Seen()
         self.llm: Any = llm.requires_grad_(False).eval()  # or a PeftModel around it
         self.llm_trains = False
-        self.config = config
-        self.config = self._with_sizes(config)
-        rows = llm.get_input_embeddings().weight
-        head = llm.get_output_embeddings().weight
+        rows = weight_of(llm.get_input_embeddings())
+        head = weight_of(llm.get_output_embeddings())
         if len(rows) != len(head):
             raise ConfigError(
                 f"this LLM reads {len(rows)} tokens and writes {len(head)}; they must be as many"
@@ -98,18 +69,23 @@ class AnyGPT(nn.Module):
         if config.media_attention == "bidirectional":
             check_maskable(llm.config)
         hidden = rows.shape[1]
-        self.adapters = nn.ModuleDict(
-            {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.inputs.items()}
-        )
-        self.cross_attention: CrossAttention | None = None
-        if config.cross_attention is not None:
-            self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
-            self.cross_attention.start_from(rows)
         if (gap := config.signals.gap) is not None and not 0 <= gap < len(rows):
             raise ConfigError(f"signals.gap must be a token of the LLM's {len(rows)}, not {gap}")
         self.signals = Signals(
             len(rows), hidden, {m: entry.signal_tokens for m, entry in config.outputs.items()}, gap
         )
+        self.config = config
+        self.config = self._with_sizes(config)
+        self.adapters = nn.ModuleDict(
+            {m: Adapter(entry.adapter, entry.dim or 0, hidden) for m, entry in self.config.adapted.items()}
+        )
+        self.senses: OwnSenses | None = None
+        if len(config.adapted) < len(config.inputs):
+            self.senses = OwnSenses.of(llm, find_part(config.llm, root))
+        self.cross_attention: CrossAttention | None = None
+        if config.cross_attention is not None:
+            self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
+            self.cross_attention.start_from(rows)
         self.signals.start_from(rows, head)
         for modality, entry in self.config.outputs.items():
             if entry.signal_words is not None:
@@ -134,7 +110,7 @@ class AnyGPT(nn.Module):
             self.config,
             {modality: self.signals.run(modality) for modality in self.signals.ids},
             self.stops,
-            self.encoder,
+            self.reader,
             self.stop_strings,
         )
         self.eval()
@@ -149,16 +125,34 @@ class AnyGPT(nn.Module):
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        fitting: Fitting | None = None,
     ) -> Self:
         """A model with fresh adapters, signal tokens and projections on the frozen parts that `config` names.
 
         Args:
             root: the folder that relative names in the config start from.
-            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
+            device, dtype, fitting: as in `from_pretrained`.
         """
+        model = cls._loaded(config, root, torch.device(device), dtype, fitting or Fitting())
+        model.fitting.place(model, torch.device(device), dtype)
+        return model
+
+    @classmethod
+    def _loaded(
+        cls,
+        config: AnyGPTConfig,
+        root: str | os.PathLike[str] | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        fitting: Fitting,
+    ) -> Self:
+        """The model before it is placed."""
+        fitting.check(device)
         folder = Path(root).resolve() if root is not None else None
-        llm, tokenizer = load_llm(find_part(config.llm, folder), dtype)
-        return cls(config, llm, tokenizer, folder).to(device, dtype)
+        arguments = fitting.llm_arguments(device, dtype)
+        model = cls(config, *load_llm(find_part(config.llm, folder), dtype, **arguments), folder)
+        model.fitting = fitting
+        return model
 
     @classmethod
     def from_pretrained(
@@ -167,27 +161,35 @@ class AnyGPT(nn.Module):
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        fitting: Fitting | None = None,
     ) -> Self:
         """Load a checkpoint: a packaged name (`anygpt-tiny`), a folder, or a hub id.
 
         A preset, by its packaged name or its YAML file, is taken without the parts that only training makes of use: it
         reads text, and makes media through captions.
 
+        Args:
+            device: where the work is done.
+            dtype: of all parameters in memory, whatever the files hold; encoders stay float32.
+            fitting: how it is fitted into memory where that is scarce (see `anygpt.fitting`).
+
         Raises:
-            ConfigError: no such checkpoint, or one whose files do not fit each other.
+            ConfigError: no such checkpoint, one whose files do not fit each other, or a fitting that this machine has not.
         """
         root = find_checkpoint(name)
         config = read_config(root)
+        given = torch.device(device), dtype, fitting or Fitting()
         if root.is_file():
-            return cls.from_config(config, root.parent, device=device, dtype=dtype)
-        model = cls.from_config(config, root, device=device, dtype=dtype)
+            return cls.from_config(config, root.parent, device=device, dtype=dtype, fitting=fitting)
+        model = cls._loaded(config, root, *given)
         checkpoint.load_trained(model, root)
         model.familiarity = Familiarity.load(root)
         if config.lora:
             from peft import PeftModel
 
             model.llm = PeftModel.from_pretrained(model.llm, str(root / config.lora.path), is_trainable=True)
-        return model.to(device, dtype).eval()
+        model.fitting.place(model, *given[:2])
+        return model.eval()
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None, frozen: bool = False
@@ -207,14 +209,28 @@ class AnyGPT(nn.Module):
 
     # ── encode ────────────────────────────────────────────────────────────────────────────────────
 
+    def reader(self, modality: str) -> Encoder | OwnSenses:
+        """What an input modality's media are given to: an encoder, or the LLM's own eyes."""
+        if modality in self.config.adapted:
+            return self.encoder(modality)
+        assert self.senses is not None, "they are there where an input says so"
+        if modality not in self.senses.modalities:
+            raise ConfigError(
+                f"inputs.{modality}.way: this LLM's own senses are {', '.join(self.senses.modalities)}"
+            )
+        return self.senses
+
     def encoder(self, modality: str) -> Encoder:
         """The frozen encoder of an input modality, loaded at the first call."""
         entry = self.config.inputs[modality]
+        if modality not in self.config.adapted:
+            raise ConfigError(f"inputs.{modality} has no encoder: the LLM sees it with its own eyes")
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 
             with torch.device("cpu"):  # an outline on the meta device may have to ask it for its width
                 encoder = load_encoder(find_part(entry.encoder, self.root))
+            self.fitting.place_encoder(encoder, entry.encoder, self.device)
             self._encoders[entry.encoder] = encoder.requires_grad_(False).eval()
         encoder = self._encoders[entry.encoder]
         if modality not in encoder.modalities:
@@ -227,27 +243,38 @@ class AnyGPT(nn.Module):
                 f"and the adapter was made for {entry.dim}"
             )
         # `to` walks every module, which at each medium would cost more than the encoding.
-        at_home = next(encoder.parameters()).device == self.device
+        at_home = next(encoder.parameters()).device in (self.device, torch.device("meta"))
         return encoder if at_home else encoder.to(self.device)
 
     @torch.no_grad()
     def encode(self, media: Sequence[Medium]) -> None:
-        """Give every medium its features (tokens, dim), those of one modality and shape in one batch."""
+        """Give every medium its features (tokens, dim), those of one modality and shape in one batch.
+
+        Outside of training, media that were encoded a short while ago are not encoded again.
+        """
+        if not self.training:
+            self._seen.recall(media)
         waiting = [medium for medium in media if medium.features is None]
-        for modality, items in _alike([(m, m.tensor) for m in waiting]):
-            encoder = self.encoder(modality)
-            forms = {"pooled": encoder.pooled, "patches": encoder.features, "both": encoder.both}
-            read = forms[self.config.inputs[modality].features]
+        for modality, items in alike([(m, m.tensor) for m in waiting]):
+            encoder = self.reader(modality)
+            read = encoder.features
+            if not isinstance(encoder, OwnSenses):
+                forms = {"pooled": encoder.pooled, "patches": encoder.features, "both": encoder.both}
+                read = forms[self.config.inputs[modality].features]
             features = read(modality, torch.stack([item.tensor for item in items]).to(self.device))
             for item, value in zip(items, features, strict=True):
                 item.features = value
+            if self.fitting.takes_turns and not isinstance(encoder, OwnSenses):
+                encoder.to("cpu")
+        if not self.training:
+            self._seen.remember(waiting)
 
     @torch.no_grad()
     def knows(self, medium: Medium) -> bool:
         """Whether a medium is of the world that the model was trained on, as far as it can tell."""
-        if self.familiarity is None:
-            return True
         modality = medium.modality
+        if self.familiarity is None or modality not in self.config.adapted:
+            return True
         return self.familiarity.knows(self.encoder(modality), modality, medium.tensor.to(self.device))
 
     # ── adapt ──────────────────────────────────────────────────────────────────────────────────────
@@ -257,9 +284,11 @@ class AnyGPT(nn.Module):
         self.encode(media)
         featured = [(m, m.features) for m in media if m.features is not None]
         adapted: dict[int, Tensor] = {}
-        for modality, items in _alike(featured):
+        for modality, items in alike(featured):
             batch = torch.stack([item.features for item in items if item.features is not None])
-            embeddings = self.adapters[modality](batch.to(self.device, self.dtype))
+            embeddings = batch.to(self.device, self.dtype)
+            if modality in self.adapters:
+                embeddings = self.adapters[modality](embeddings)
             adapted |= {id(item): value for item, value in zip(items, embeddings, strict=True)}
         return [adapted[id(medium)] for medium in media]
 
@@ -327,85 +356,8 @@ class AnyGPT(nn.Module):
         return torch.cat([output.logits, self.signals.logits(hidden)], -1), hidden
 
     def forward(self, prompts: Sequence[Prompt], *, packing: bool = False) -> Output:
-        """A training step's forward pass over prompts that `processor(…, training=True)` made.
-
-        Args:
-            packing: several short prompts in a row, none of which sees another, instead of a row padded for each. The
-                loss is the same but for rounding.
-
-        Raises:
-            ConfigError: `packing` with an LLM that is not attention alone.
-        """
-        adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
-        media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
-        slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
-        lengths = [sum(map(len, row)) for row in slots]
-        if packing:
-            check_packable(self.llm.config)
-        rows = pack(lengths) if packing else [[index] for index in range(len(prompts))]
-        labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, slots, strict=True)]
-
-        def laid_out(values: Sequence[Tensor], padding: int = 0) -> Tensor:
-            joined = [torch.cat([values[index] for index in row]) for row in rows]
-            return nn.utils.rnn.pad_sequence(joined, batch_first=True, padding_value=padding)
-
-        embeddings = laid_out([torch.cat(own) for own in slots])
-        target = laid_out(labels, IGNORE)
-        positions = laid_out([torch.arange(length, device=self.device) for length in lengths])
-        blocks = nn.utils.rnn.pad_sequence(
-            [
-                block_ids(
-                    [slot for index in row for slot in slots[index]],
-                    [token == MEDIUM for index in row for token in prompts[index].ids],
-                )
-                for row in rows
-            ],
-            batch_first=True,
-            padding_value=-1,
-        ).to(self.device)
-        seen = [[medium for index in row for medium in media[index]] for row in rows]
-        if packing:
-            logits, hidden = self.think(
-                embeddings, None, blocks, seen, position_ids=positions, use_cache=False
-            )
-        else:
-            mask = laid_out([torch.ones(length, dtype=torch.long, device=self.device) for length in lengths])
-            logits, hidden = self.think(embeddings, mask, blocks, seen, use_cache=False)
-        loss = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            target[:, 1:].flatten(),
-            ignore_index=IGNORE,
-            reduction="sum",
-        ) / (target[:, 1:] != IGNORE).sum().clamp(min=1)
-        places = {
-            index: (number, start)
-            for number, row in enumerate(rows)
-            for index, start in zip(row, itertools.accumulate((lengths[i] for i in row), initial=0))
-        }
-        states = self._signal_states(prompts, slots, hidden, places)
-        return Output(loss, logits, hidden, target, states)
-
-    def _signal_states(
-        self,
-        prompts: Sequence[Prompt],
-        slots: Sequence[list[Tensor]],
-        hidden: Tensor,
-        places: dict[int, tuple[int, int]],
-    ) -> dict[str, SignalStates]:
-        """`places`: each prompt's row of `hidden`, and where it begins there."""
-        found: dict[str, list[tuple[int, int, Target]]] = {}
-        for index, (prompt, own) in enumerate(zip(prompts, slots, strict=True)):
-            row, begin = places[index]
-            starts = list(itertools.accumulate((len(slot) for slot in own), initial=begin))
-            for target in prompt.targets:
-                found.setdefault(target.modality, []).append((row, starts[target.start], target))
-        states = {}
-        for modality, entries in found.items():
-            run = self.signals.run(modality)
-            thought = torch.stack([hidden[row, start : start + len(run)] for row, start, _ in entries])
-            embeddings = self.signal_embeddings(modality).expand(len(entries), -1, -1)
-            states[modality] = SignalStates(thought, embeddings, [target for *_, target in entries])
-        return states
+        """A training step's forward pass over prompts that `processor(…, training=True)` made; see `anygpt.learning`."""
+        return learn(self, prompts, packing)
 
     def signal_embeddings(self, modality: str) -> Tensor:
         """The input embeddings (T, hidden) of a modality's run of signal tokens."""
@@ -422,10 +374,19 @@ class AnyGPT(nn.Module):
     def decoder(self, modality: str) -> Decoder:
         """The frozen decoder of an output modality, loaded at the first call."""
         if modality not in self._decoders:
-            self._decoders[modality] = load_decoder(self.config, modality, self.root, self.dtype)
-        return self._decoders[modality].to(self.device)
+            self._decoders[modality] = load_decoder(
+                modality,
+                self.config.outputs[modality],
+                self.root,
+                device=self.device,
+                dtype=self.dtype,
+                fitting=self.fitting,
+            )
+        if self.llm_hook is not None:
+            self.llm_hook.offload()
+        decoder = self._decoders[modality]
+        return decoder if self.fitting.offload else decoder.to(self.device)
 
-    @torch.no_grad()
     def decode(
         self,
         modality: str,
@@ -441,7 +402,7 @@ class AnyGPT(nn.Module):
             callback: called with (step, steps) as the decoder goes.
             settings: the decoder's, e.g. `num_inference_steps`, in place of the config's `generation`.
         """
-        return run_decoder(self.decoder(modality), conditioning, seeds, callback, **settings)
+        return decode(self.decoder(modality), conditioning, seeds, callback=callback, **settings)
 
     # ── talking ───────────────────────────────────────────────────────────────────────────────────
 
@@ -542,7 +503,7 @@ class AnyGPT(nn.Module):
         LoRA matrices do not count as the LLM's. Loads the parts that have not been needed so far.
         """
         prints = {"llm": fingerprint(self.llm)}
-        for modality, entry in self.config.inputs.items():
+        for modality, entry in self.config.adapted.items():
             if f"encoder {entry.encoder}" not in prints:
                 prints[f"encoder {entry.encoder}"] = fingerprint(self.encoder(modality))
         for modality, output in self.config.outputs.items():
@@ -567,7 +528,7 @@ class AnyGPT(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.llm.get_input_embeddings().weight.device
+        return self.signals.embedding.device  # the LLM may wait elsewhere
 
     @property
     def dtype(self) -> torch.dtype:
@@ -576,7 +537,8 @@ class AnyGPT(nn.Module):
 
     def _with_sizes(self, config: AnyGPTConfig) -> AnyGPTConfig:
         """The config with the sizes filled in that it leaves to the encoders and decoders."""
-        inputs = {m: e if e.dim else replace(e, dim=self.encoder(m).dim(m)) for m, e in config.inputs.items()}
+        asked = {m: entry for m, entry in config.adapted.items() if entry.dim is None}
+        inputs = config.inputs | {m: replace(e, dim=self.encoder(m).dim(m)) for m, e in asked.items()}
         outputs = {
             m: e if e.conditioning else replace(e, conditioning=self.decoder(m).conditioning_shape)
             for m, e in config.outputs.items()
@@ -594,55 +556,3 @@ class AnyGPT(nn.Module):
         """The texts that end an answer, by the LLM's generation settings."""
         given = getattr(getattr(self.llm, "generation_config", None), "stop_strings", None) or ()
         return (given,) if isinstance(given, str) else tuple(given)
-
-
-def load_decoder(
-    config: AnyGPTConfig, modality: str, root: Path | None, dtype: torch.dtype = torch.float32
-) -> Decoder:
-    """The frozen decoder of a config's output modality; see `AnyGPT.from_config`."""
-    from decoders.diffusion import Decoder
-
-    entry = config.outputs[modality]
-    with torch.device("cpu"):
-        decoder = Decoder.from_pretrained(find_part(entry.decoder, root), modality=modality, dtype=dtype)
-    if entry.conditioning not in (None, tuple(decoder.conditioning_shape)):
-        raise ConfigError(
-            f"the decoder {entry.decoder!r} takes conditioning {tuple(decoder.conditioning_shape)}, "
-            f"and the projection was made for {entry.conditioning}"
-        )
-    decoder.defaults.update(entry.generation)
-    return decoder
-
-
-@torch.no_grad()
-def run_decoder(
-    decoder: Decoder,
-    conditioning: Tensor,
-    seeds: list[int],
-    callback: Callable[[int, int], None] | None = None,
-    **settings: Any,
-) -> list[Any]:
-    """See `AnyGPT.decode`."""
-    from encoders.media import Audio, Video
-
-    media = decoder(conditioning, seeds=seeds, callback=callback, **settings)
-    if decoder.modality == "audio":
-        return [Audio(samples, int(decoder.rate or 0)) for samples in media]
-    if decoder.modality == "video":
-        return [Video(frames, float(decoder.rate or 0)) for frames in media]
-    return media
-
-
-def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[Medium]]]:
-    """Groups of one modality whose tensors have one shape, so that they can be stacked."""
-    groups: dict[tuple[str, torch.Size], list[Medium]] = {}
-    for medium, tensor in media:
-        groups.setdefault((medium.modality, tensor.shape), []).append(medium)
-    for (modality, _), items in groups.items():
-        yield modality, items
-
-
-def _labels(prompt: Prompt, slots: Sequence[Tensor], device: torch.device) -> Tensor:
-    """The prompt's labels, one for each slot; nothing that comes before it leads to its first token."""
-    lengths = torch.tensor([len(slot) for slot in slots])
-    return torch.tensor([IGNORE, *prompt.labels[1:]]).repeat_interleave(lengths).to(device)

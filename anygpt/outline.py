@@ -53,12 +53,12 @@ def outline(config: AnyGPTConfig, root: Path | None = None) -> Outline:
     """
     from decoders.diffusion import Decoder
 
-    for modality, entry in config.inputs.items():
+    for modality, entry in config.adapted.items():
         if entry.dim is None:
             raise ConfigError(
                 f"inputs.{modality}.dim is missing; without the encoder's weights it must be given"
             )
-    names = dict.fromkeys(entry.encoder for entry in config.inputs.values())
+    names = dict.fromkeys(entry.encoder for entry in config.adapted.values())
     encoders = {name: _part(name, root, _encoder_in) for name in names}
     decoders = {m: Decoder(_part(entry.decoder, root, _pipeline_in)) for m, entry in config.outputs.items()}
     for modality, output in config.outputs.items():

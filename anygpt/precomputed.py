@@ -67,7 +67,7 @@ def feature_stores(model: AnyGPT, folder: Path) -> dict[str, Store]:
     """For each input modality the features of files, by `file_key`, that the model's encoder made."""
     prints: dict[str, str] = {}
     stores = {}
-    for modality, entry in model.config.inputs.items():
+    for modality, entry in model.config.adapted.items():
         if entry.encoder not in prints:
             prints[entry.encoder] = fingerprint(model.encoder(modality))
         settings = _settings(find_part(entry.encoder, model.root))  # of the preprocessing, too

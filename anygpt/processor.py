@@ -26,6 +26,7 @@ from encoders import media as media_files
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from anygpt.own_senses import OwnSenses
     from encoders.encoder import Encoder
 
 MEDIUM = -1  # stands in `Prompt.ids` where an input medium goes
@@ -128,7 +129,7 @@ class Processor:
         config: which modalities go in and out.
         signals: each output modality's run of signal tokens.
         stops: the token ids that end an answer.
-        encoder: gives the encoder of a modality, for its preprocessing.
+        reader: gives what a modality's media go to, for its preprocessing (see `AnyGPT.reader`).
         stop_strings: the texts that end an answer.
     """
 
@@ -138,14 +139,14 @@ class Processor:
         config: AnyGPTConfig,
         signals: Mapping[str, Sequence[int]],
         stops: Collection[int],
-        encoder: Callable[[str], Encoder],
+        reader: Callable[[str], Encoder | OwnSenses],
         stop_strings: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self.config = config
         self.signals = signals
         self.stops = stops
-        self.encoder = encoder
+        self.reader = reader
         self.stop_strings = stop_strings
         self.special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
 
@@ -369,7 +370,7 @@ class Processor:
             prompt.media.append(Medium(modality, features.new_empty(0), features))
             return
         prompt.media.append(
-            Medium(modality, self.encoder(modality).preprocess(modality, load(part)[modality]))
+            Medium(modality, self.reader(modality).preprocess(modality, load(part)[modality]))
         )
 
     def _add_target(self, prompt: Prompt, part: Part, training: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from anygpt.attention import block_ids
 from anygpt.marks import Caption, Marks
 from anygpt.options import Options
+from anygpt.own_senses import Places, saved
 from anygpt.processor import MEDIUM, Prompt
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ class Memory:
         self.mask = torch.zeros(rows, 0, dtype=torch.long, device=self.model.device)
         self.blocks = self.mask.clone()  # which medium each slot belongs to, -1 for text
         self.media: list[list[Tensor]] = [[] for _ in range(rows)]
+        # of an LLM with eyes: its tokens' places, and what each entry's are fewer than its slots
+        self.places = Places(rows, self.model.device) if self.model.senses is not None else None
+        self.savings: list[int] = []
 
     def recall(self, keys: Sequence[int | str]) -> int:
         """Keep of the single row what it shares with `keys` from the start, and say how many keys that is.
@@ -70,7 +75,9 @@ class Memory:
             layers: list[Any] = self.cache.layers
             for layer in layers:  # an interrupted step may have left more in some than in others
                 layer.crop(min(length - layer.get_seq_length(), 0))
-        del self.entries[shared:]
+        del self.entries[shared:], self.savings[shared:]
+        if self.places is not None:
+            self.places.behind.fill_(sum(self.savings))
         self.mask = self.mask.new_ones(1, length)
         self.blocks = self.blocks[:, :length]
         self.media = [self.media[0][: sum(isinstance(key, str) for key, _ in self.entries)]]
@@ -81,6 +88,7 @@ class Memory:
         rows: Sequence[Sequence[Tensor]],
         keys: Sequence[int | str],
         media: Sequence[dict[int, Tensor]] = (),
+        seen: Sequence[dict[int, Tensor]] = (),
     ) -> tuple[Tensor, list[Tensor]]:
         """Let the LLM read on.
 
@@ -88,6 +96,8 @@ class Memory:
             rows: for each row the embeddings (slots, hidden) of what comes next.
             keys: of the single row's embeddings; not looked at with several rows.
             media: for each row, which of its embeddings are media's, and the media as `AnyGPT.adapt` gives them.
+            seen: for each row, which of its embeddings are pictures that the LLM sees with its own eyes, and the places of
+                their tokens (see `OwnSenses.places`).
 
         Returns:
             Logits (rows, vocabulary) of the next token, and for each row the states (slots, hidden) of what
@@ -109,6 +119,9 @@ class Memory:
             self.media[index].extend(found.values())
         mask, self.blocks = torch.cat([self.mask, new], 1), torch.cat([self.blocks, blocks], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
+        if self.places is not None:
+            pictures = [_starts(row, width, seen[index] if seen else {}) for index, row in enumerate(rows)]
+            positions = self.places(positions, pictures)
         logits, hidden = self.model.think(
             embeddings,
             mask,
@@ -122,6 +135,8 @@ class Memory:
         self.fed += int(new.sum())
         if len(rows) == 1:
             self.entries.extend((key, len(slot)) for key, slot in zip(keys, rows[0], strict=True))
+            by_eye = seen[0] if seen else {}
+            self.savings.extend(saved(by_eye[at]) if at in by_eye else 0 for at in range(len(rows[0])))
         return logits[:, -1], [states[width - len(row) :] for states, row in zip(hidden, joined, strict=True)]
 
     def keep(self, rows: list[int]) -> None:
@@ -130,6 +145,8 @@ class Memory:
         self.cache.batch_select_indices(index)
         self.mask, self.blocks = self.mask[index], self.blocks[index]
         self.media = [self.media[row] for row in rows]
+        if self.places is not None:
+            self.places.behind = self.places.behind[index]
 
     @property
     def can_join(self) -> bool:
@@ -149,11 +166,19 @@ class Memory:
         self.mask = torch.cat([_widen(self.mask, 1, width), _widen(other.mask, 1, width)])
         self.blocks = torch.cat([_widen(self.blocks, 1, width, -1), _widen(other.blocks, 1, width, -1)])
         self.media.extend(other.media)
+        if self.places is not None and other.places is not None:
+            self.places.behind = torch.cat([self.places.behind, other.places.behind])
         self.fed += other.fed
         self.entries.clear()
 
     def _layers(self) -> list[Any]:
         return self.cache.layers
+
+
+def _starts(row: Sequence[Tensor], width: int, seen: dict[int, Tensor]) -> list[tuple[int, Tensor]]:
+    """Where each picture begins in a row that is padded on the left to `width` slots, with its tokens' places."""
+    ends = list(accumulate((len(slot) for slot in row), initial=width - sum(map(len, row))))
+    return [(ends[place], own) for place, own in seen.items()]
 
 
 def _widen(values: Tensor, dim: int, width: int, filler: int = 0) -> Tensor:
@@ -330,7 +355,7 @@ class Batch:
         self.model = model
         self.memory = memory or Memory(model, len(prompts))
         self.rows = [Row(model, own, prompt.request) for prompt, own in zip(prompts, options, strict=True)]
-        rows, keys, media = [], [], []
+        rows, keys, media, seen = [], [], [], []
         for prompt in prompts:
             waiting = iter(prompt.media)
             keys = [next(waiting).fingerprint if token == MEDIUM else token for token in prompt.ids]
@@ -340,8 +365,14 @@ class Batch:
             rows.append(model.embed(ids, adapted))
             places = [place for place, token in enumerate(ids) if token == MEDIUM]
             media.append(dict(zip(places, adapted, strict=True)))
+            by_eye = [
+                (at, m) for at, m in zip(places, fresh, strict=True) if m.modality not in model.config.adapted
+            ]
+            seen.append(
+                {at: model.senses.places(m.tensor) for at, m in by_eye} if model.senses is not None else {}
+            )
             keys = keys[known:]
-        self.logits, _ = self.memory.feed(rows, keys, media)
+        self.logits, _ = self.memory.feed(rows, keys, media, seen)
 
     @torch.no_grad()
     def step(self) -> Iterator[tuple[Row, str | Run | Caption]]:

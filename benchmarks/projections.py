@@ -30,7 +30,8 @@ from anygpt.checkpoint import ASSETS
 from anygpt.config import ProjectionConfig
 from anygpt.evaluation.matrix import share_right
 from anygpt.evaluation.scoring import judge, write_json, write_text
-from anygpt.model import AnyGPT, SignalStates
+from anygpt.learning import SignalStates
+from anygpt.model import AnyGPT
 from anygpt.projections import build_projection
 from anygpt.toyworld.dialogues import conversation
 from anygpt.toyworld.phrases import near_captions

@@ -70,7 +70,7 @@ def _sequence_shape(pipeline: Any) -> tuple[int, int]:
 
 
 def _sequence_text(pipeline: Any, captions: list[str]) -> Tensor:
-    return pipeline.encode_prompt(captions, pipeline.device, 1, False)[0]
+    return pipeline.encode_prompt(captions, pipeline._execution_device, 1, False)[0]
 
 
 def _sequence_kwargs(pipeline: Any, conditioning: Tensor) -> Kwargs:
@@ -99,7 +99,7 @@ def _pooled_shape(pipeline: Any) -> tuple[int, int]:
 
 def _pooled_text(pipeline: Any, captions: list[str]) -> Tensor:
     """CLAP's text embeddings, of length 1."""
-    return pipeline._encode_prompt(captions, pipeline.device, 1, False)[:, None]
+    return pipeline._encode_prompt(captions, pipeline._execution_device, 1, False)[:, None]
 
 
 def _pooled_kwargs(pipeline: Any, conditioning: Tensor) -> Kwargs:
@@ -229,7 +229,7 @@ def _stable_audio_text(pipeline: Any, captions: list[str]) -> Tensor:
     tokens, _ = _stable_audio_shape(pipeline)
     read = pipeline.tokenizer(
         captions, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
-    ).to(pipeline.device)
+    ).to(pipeline._execution_device)
     sequence = pipeline.text_encoder(read.input_ids, attention_mask=read.attention_mask)[0]
     return sequence * read.attention_mask[..., None]
 
@@ -250,7 +250,7 @@ def _label_text(pipeline: Any, captions: list[str]) -> Tensor:
     unknown = [caption for caption in captions if caption not in pipeline.labels]
     if unknown:
         raise DecoderError(f"{unknown[0]!r} is not one of this pipeline's {len(pipeline.labels)} classes")
-    labels = torch.tensor(pipeline.get_label_ids(captions), device=pipeline.device)
+    labels = torch.tensor(pipeline.get_label_ids(captions), device=pipeline._execution_device)
     classes = pipeline.transformer.config.num_embeds_ada_norm
     return functional.one_hot(labels, classes)[:, None].to(pipeline.dtype)
 

@@ -44,13 +44,18 @@ class Decoder:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_hub_id: str | Path, modality: str | None = None, dtype: torch.dtype = torch.float32
+        cls,
+        path_or_hub_id: str | Path,
+        modality: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        **loading: Any,
     ) -> "Decoder":
         """Load a pipeline from a hub-style folder or the hub; safetensors only.
 
         Args:
             modality: what the decoder must make; None takes what the pipeline makes.
             dtype: weights are cast to it, whatever they were saved in.
+            loading: as diffusers' `from_pretrained` takes it, e.g. `quantization_config`.
 
         Raises:
             DecoderError: no pipeline there, one that no decoder can drive, or one of another modality.
@@ -64,9 +69,9 @@ class Decoder:
         with _quiet():
             try:
                 pipeline = DiffusionPipeline.from_pretrained(
-                    str(path_or_hub_id), dtype=dtype, use_safetensors=True
+                    str(path_or_hub_id), dtype=dtype, use_safetensors=True, **loading
                 )
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, ImportError, RuntimeError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise DecoderError(f"cannot load a decoder from {path_or_hub_id}: {reason}") from error
         decoder = cls(pipeline)
@@ -87,11 +92,18 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.device
+        """Where the networks work; they may wait elsewhere."""
+        return self.pipeline._execution_device
 
     def to(self, device: torch.device | str) -> "Decoder":
         self.pipeline.to(device)
         return self
+
+    def tile(self) -> None:
+        """Have the VAE make media one by one and piece by piece, where it can: slower, in less memory."""
+        for name in ("enable_slicing", "enable_tiling"):
+            if hasattr(self.pipeline.vae, name):
+                getattr(self.pipeline.vae, name)()
 
     def set_scheduler(self, name: str) -> None:
         """Sample with another scheduler, by the name of its diffusers class, on the same noise schedule."""

@@ -64,7 +64,7 @@ def _check_parts(config: AnyGPTConfig, parts: Path | None) -> None:
     """A bare name is a folder's; asking the hub for it would take long and tell nothing."""
     entries = [
         config.llm,
-        *(e.encoder for e in config.inputs.values()),
+        *(e.encoder for e in config.adapted.values()),
         *(e.decoder for e in config.outputs.values()),
     ]
     for name in entries:

@@ -42,7 +42,7 @@ def dry_run(stage: Stage[Any], processes: int = 1) -> str:
         others = [p for p in part.parameters() if id(p) not in trains and p.numel()]
         if others:
             rows.append(_row(name, others, frozen_size if name == "llm" else 4, trains=False))
-    parts = {f"encoder {entry.encoder}": entry.encoder for entry in model.config.inputs.values()}
+    parts = {f"encoder {entry.encoder}": entry.encoder for entry in model.config.adapted.values()}
     parts |= {f"decoder {entry.decoder}": entry.decoder for entry in model.config.outputs.values()}
     for name, folder in parts.items():
         size = stored_bytes(folder, model.root)

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from anygpt.config import ConfigError
-from anygpt.model import AnyGPT, Output, SignalStates
+from anygpt.learning import Output, SignalStates
+from anygpt.model import AnyGPT
 from anygpt.precomputed import Store, caption_key
 from anygpt.processor import Prompt
 from encoders.media import Audio

@@ -96,7 +96,7 @@ def encoder_features(stage: Stage[Any]) -> dict[str, int]:
     stores = feature_stores(model, folder)
 
     def ready(modality: str, medium: Any) -> Tensor:
-        return model.processor.encoder(modality).preprocess(modality, medium)
+        return model.encoder(modality).preprocess(modality, medium)
 
     def encode(modality: str, tensors: list[Any]) -> list[Tensor]:
         media = [Medium(modality, tensor) for tensor in tensors]

@@ -189,7 +189,7 @@ class Stage(ABC, Generic[Settings]):
 
 def encoders(model: AnyGPT) -> dict[str, nn.Module]:
     """The frozen encoders of all inputs, by name; loads them."""
-    return {f"encoder {entry.encoder}": model.encoder(m) for m, entry in model.config.inputs.items()}
+    return {f"encoder {entry.encoder}": model.encoder(m) for m, entry in model.config.adapted.items()}
 
 
 def decoders(model: AnyGPT) -> dict[str, nn.Module]:

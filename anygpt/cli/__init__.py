@@ -15,6 +15,7 @@ from anygpt.cli.errors import CommandError, is_mistake, one_line
 from anygpt.cli.train import STAGES, find_tables, run_stage, train_preset
 from anygpt.config import unknown
 from anygpt.evaluation import SUITES
+from anygpt.fitting import read_loading
 
 DEFAULT_MODEL = "anygpt-tiny"
 MODEL_HELP = "A packaged name, a folder, or a hub id."
@@ -34,6 +35,14 @@ app.add_typer(data_app, name="data")
 convert = typer.Typer(help="Turn published checkpoints into folders that anygpt loads.")
 app.add_typer(convert, name="convert")
 
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--load",
+        metavar="KEY=VALUE",
+        help="How to load the model: device=cuda, dtype=bfloat16, offload=cpu or disk, quantization=int8 or nf4, device_map=auto, …",
+    ),
+]
 OutputDir = Annotated[Path, typer.Option(help="Where media are saved.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The same seed gives the same answer.")]
 ExamplesFile = Annotated[
@@ -130,6 +139,7 @@ def chat(
     shots: Shots = None,
     interleaved: Interleaved = False,
     draw_boxes: DrawBoxes = False,
+    load: Load = None,
 ) -> None:
     """Talk with the model; /help there says how. Piped input: a message a line."""
     from anygpt.cli.chat import chat
@@ -142,7 +152,15 @@ def chat(
         shots=shots,
         interleaved=interleaved,
         boxes=draw_boxes,
+        loading=read_loading(load or ()),
     )
+
+
+def _pools(text: str) -> tuple[int, int]:
+    numbers = [int(number) if number.isascii() and number.isdigit() else 0 for number in text.split(",")]
+    if len(numbers) != 2 or min(numbers) < 1:
+        raise CommandError(f"--ray {text}: two numbers of at least 1 are wanted, as in --ray 1,2")
+    return numbers[0], numbers[1]
 
 
 def _files(letter: str) -> Any:
@@ -172,6 +190,13 @@ def generate(
     shots: Shots = None,
     interleaved: Interleaved = False,
     draw_boxes: DrawBoxes = False,
+    load: Load = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LLMS,DECODERS", help="--batch on Ray: how many processes think and how many make media."
+        ),
+    ] = None,
 ) -> None:
     """Answer one request, or with --batch a file of them."""
     given = {"image": image, "audio": audio, "video": video, "depth": depth, "thermal": thermal, "imu": imu}
@@ -191,8 +216,17 @@ def generate(
             )
         from anygpt.cli.batch import generate_batch
 
-        generate_batch(batch, model=model, output_dir=output_dir, options=options)
+        generate_batch(
+            batch,
+            model=model,
+            output_dir=output_dir,
+            options=options,
+            loading=read_loading(load or ()),
+            pools=_pools(ray) if ray is not None else None,
+        )
         return
+    if ray is not None:
+        raise CommandError("--ray shares out a file of requests: give --batch FILE")
     from anygpt.cli.generate import generate
 
     generate(
@@ -206,6 +240,7 @@ def generate(
         shots=shots,
         interleaved=interleaved,
         boxes=draw_boxes,
+        loading=read_loading(load or ()),
     )
 
 
@@ -241,6 +276,7 @@ def serve(
         int, typer.Option(min=1, help="With --ray: of the LLM and of each decoder, at least.")
     ] = 1,
     max_replicas: Annotated[int, typer.Option(min=1, help="With --ray: of each, under load.")] = 4,
+    load: Load = None,
 ) -> None:
     """Serve a model to OpenAI's clients; Ctrl-C finishes what runs, a second one does not."""
     from anygpt.cli.serve import serve
@@ -265,6 +301,7 @@ def serve(
         allow_remote_media=allow_remote_media,
         limits=limits,
         replicas=(min_replicas, max_replicas) if ray else None,
+        loading=read_loading(load or ()),
     )
 
 
@@ -279,11 +316,21 @@ def ui(
             envvar="ANYGPT_API_KEY", help="Of the API, and the page's password for the user anygpt."
         ),
     ] = None,
+    load: Load = None,
 ) -> None:
     """Chat in the browser: `anygpt serve` with a page at its root."""
     from anygpt.cli.serve import serve
 
-    serve(model, host, port, api_key=api_key, allow_remote_media=False, limits={}, with_page=True)
+    serve(
+        model,
+        host,
+        port,
+        api_key=api_key,
+        allow_remote_media=False,
+        limits={},
+        loading=read_loading(load or ()),
+        with_page=True,
+    )
 
 
 @app.command()
@@ -311,13 +358,24 @@ def evaluate(
         str | None,
         typer.Option(metavar="ENCODER", help="What FID and CLIPScore compare by; the model's own encoder."),
     ] = None,
+    load: Load = None,
 ) -> None:
     """Measure a model: results as JSON, a report with a gallery. The same command goes on with an interrupted run."""
     if suite not in (*SUITES, "all"):
         raise CommandError(unknown("suite", suite, (*SUITES, "all")))
     from anygpt.cli.evaluate import run_suites
 
-    run_suites(model, suite, data=data, report=report, count=count, seed=seed, shots=shots, features=features)
+    run_suites(
+        model,
+        suite,
+        data=data,
+        report=report,
+        count=count,
+        seed=seed,
+        shots=shots,
+        features=features,
+        load=load or (),
+    )
 
 
 @app.command()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,8 +57,21 @@ class Request:
         return f"{safe.lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def generate_batch(file: Path, *, model: str, output_dir: Path, options: dict[str, Any]) -> None:
-    """Answer the requests in `file`; the results that an earlier run left are kept where they still fit."""
+def generate_batch(
+    file: Path,
+    *,
+    model: str,
+    output_dir: Path,
+    options: dict[str, Any],
+    loading: dict[str, Any],
+    pools: tuple[int, int] | None = None,
+) -> None:
+    """Answer the requests in `file`; the results that an earlier run left are kept where they still fit.
+
+    Args:
+        loading: how the model is loaded (see `anygpt.fitting.read_loading`).
+        pools: on Ray, how many processes think and how many make media; None answers in this one.
+    """
     check_output_dir(output_dir)
     folder, config = find_model(model)
     Options.read(options, config.outputs)
@@ -70,13 +83,16 @@ def generate_batch(file: Path, *, model: str, output_dir: Path, options: dict[st
         total=len(requests), initial=len(requests) - len(waiting), unit=" requests", disable=None
     ) as bar:
         try:
-            anygpt = load_model(folder, config) if any(request.messages for request in waiting) else None
-            groups = iter(waiting)
-            while group := list(islice(groups, BATCH)):
-                for result in answer(anygpt, config, group, output_dir, options):
-                    results.append(result)
-                    failed += "error" in result
-                    bar.update()
+            if pools is None:
+                answers = _here(folder, config, waiting, output_dir, options, loading)
+            else:
+                from anygpt.cli.batch_on_ray import answer_on_ray
+
+                answers = answer_on_ray(folder, waiting, output_dir, options, loading, pools)
+            for result in answers:
+                results.append(result)
+                failed += "error" in result
+                bar.update()
             results.sort()
         except KeyboardInterrupt:
             bar.close()
@@ -128,15 +144,40 @@ def _read_request(line: bytes, number: int, settings: dict[str, Any]) -> Request
     return Request(identity, hashlib.sha256(text.encode()).hexdigest()[:16], messages)
 
 
-def answer(
-    model: AnyGPT | None,
+def _here(
+    folder: Path,
     config: AnyGPTConfig,
-    requests: list[Request],
+    waiting: list[Request],
     output_dir: Path,
     options: dict[str, Any],
-) -> list[Result]:
-    """The results of some requests, in order; the media of each are saved in a folder of its own."""
-    results: dict[int, Result] = {}
+    loading: dict[str, Any],
+) -> Iterator[Result]:
+    """The results one after the other, made in this process."""
+    model: AnyGPT | None = None
+    if any(request.messages for request in waiting):
+        model = load_model(folder, config, loading)
+
+    def work(requests: list[Request], conversations: list[Conversation]) -> list[Result]:
+        assert model is not None, "it is loaded where a request has messages"
+        replies = model.chat(conversations, **options)
+        assert isinstance(replies, list)
+        return [
+            {"id": request.id, **as_json(reply, reply.save(output_dir / request.folder))}
+            for request, reply in zip(requests, replies, strict=True)
+        ]
+
+    groups = iter(waiting)
+    while group := list(islice(groups, BATCH)):
+        yield from answer(group, config, work)
+
+
+def answer(
+    requests: list[Request],
+    config: AnyGPTConfig,
+    work: Callable[[list[Request], list[Conversation]], list[Any]],
+) -> list[Any]:
+    """What `work` makes of requests and their conversations with media read, in order, and errors where it cannot."""
+    results: dict[int, Any] = {}
     good: list[tuple[int, Conversation]] = []
     for index, request in enumerate(requests):
         try:
@@ -144,37 +185,28 @@ def answer(
                 raise CommandError(request.error)
             good.append((index, with_media(request.messages, config)))
         except (ValueError, OSError) as error:
-            results[index] = _failure(request, error)
+            results[index] = failure(request, error)
+
+    def answer_good(items: list[tuple[int, Conversation]]) -> None:
+        asked = [requests[index] for index, _ in items]
+        try:
+            made = work(asked, [conversation for _, conversation in items])
+        except ValueError as error:
+            if len(items) == 1:
+                results[items[0][0]] = failure(asked[0], error)
+                return
+            for item in items:  # one of them cannot be answered, which only the model could tell
+                answer_good([item])
+            return
+        results.update(zip((index for index, _ in items), made, strict=True))
+
     if good:
-        assert model is not None, "it is loaded where a request has messages"
-        results |= _answer_good(model, requests, good, output_dir, options)
+        answer_good(good)
     return [results[index] for index in range(len(requests))]
 
 
-def _answer_good(
-    model: AnyGPT,
-    requests: list[Request],
-    good: list[tuple[int, Conversation]],
-    output_dir: Path,
-    options: dict[str, Any],
-) -> dict[int, Result]:
-    try:
-        replies = model.chat([conversation for _, conversation in good], **options)
-    except ValueError as error:
-        if len(good) == 1:
-            return {good[0][0]: _failure(requests[good[0][0]], error)}
-        # One of them cannot be answered, which only the model could tell: each for itself, then.
-        singles = [_answer_good(model, requests, [item], output_dir, options) for item in good]
-        return {index: result for single in singles for index, result in single.items()}
-    assert isinstance(replies, list)
-    results = {}
-    for (index, _), reply in zip(good, replies, strict=True):
-        paths = reply.save(output_dir / requests[index].folder)
-        results[index] = {"id": requests[index].id, **as_json(reply, paths)}
-    return results
-
-
-def _failure(request: Request, error: BaseException) -> Result:
+def failure(request: Request, error: BaseException) -> Result:
+    """The result of a request that the person has to mend; other errors are raised."""
     if not is_mistake(error):
         raise error
     return {"id": request.id, "error": one_line(error)}

@@ -53,12 +53,14 @@ def chat(
     shots: int | None,
     interleaved: bool,
     boxes: bool,
+    loading: dict[str, Any],
 ) -> None:
     """Talk until the input ends or the person leaves.
 
     Args:
         examples, shots, interleaved: see `anygpt.cli.examples`; they stand before the first message.
         boxes: draw those of the answers.
+        loading: how the model is loaded (see `anygpt.fitting.read_loading`).
     """
     check_output_dir(output_dir)
     folder, config = find_model(model)
@@ -67,7 +69,7 @@ def chat(
     screen = Screen(lively)
     screen.note(f"AnyGPT, {model}. /help says what you can do; Ctrl-D leaves.")
     screen.status("loading the model …")
-    session = load_model(folder, config).session()
+    session = load_model(folder, config, loading).session()
     talk = Talk(session, config, model, screen, output_dir, seed, shown, boxes)
     for line in _typed(screen) if lively else _piped():
         if not talk.take(line.strip()):

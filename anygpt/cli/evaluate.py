@@ -13,6 +13,7 @@ from anygpt.cli.loading import find_model, load_model
 from anygpt.evaluation import ALL
 from anygpt.evaluation.in_context import MOST_SHOTS, SHOTS, SUITE
 from anygpt.evaluation.suites import check_suites, evaluate, plan
+from anygpt.fitting import read_loading
 
 
 def run_suites(
@@ -25,6 +26,7 @@ def run_suites(
     seed: int,
     shots: str | None,
     features: str | None,
+    load: Sequence[str] = (),
 ) -> None:
     """Run one suite or `ALL`, and write the report. All is checked before the model is loaded.
 
@@ -32,7 +34,9 @@ def run_suites(
         count: cases of each cell; None takes 100, and all of a file.
         shots: numbers of examples before a question, such as "0,1,2", for the suite in-context.
         features: an encoder by which FID and CLIPScore compare; None takes the model's own.
+        load: how the model is loaded (see `anygpt.fitting.read_loading`).
     """
+    loading = read_loading(load)
     suites = ALL if suite == "all" else (suite,)
     check_suites(suites, data)
     numbers = _numbers(shots, suites)
@@ -41,7 +45,7 @@ def run_suites(
     count = count if count is not None else (0 if data else 100)
     for name in suites:
         plan(name, config, count, seed, data, numbers)
-    anygpt = load_model(folder, config)
+    anygpt = load_model(folder, config, loading)
     from anygpt.evaluation.literature import features_of
     from anygpt.evaluation.report import write_report
     from encoders import load_encoder
@@ -57,7 +61,11 @@ def run_suites(
             data=data,
             shots=numbers,
             features=compared,
-            settings={"model": model, "weights": _weights(folder)},
+            settings={
+                "model": model,
+                "weights": _weights(folder),
+                **({"load": sorted(load)} if load else {}),
+            },
         )
     except KeyboardInterrupt:
         print("stopped; what is done is kept, the same command goes on", file=sys.stderr)

@@ -31,12 +31,14 @@ def generate(
     shots: int | None,
     interleaved: bool,
     boxes: bool,
+    loading: dict[str, Any],
 ) -> None:
     """Answer `prompt` about `files`, (modality, path) each. All is checked before the model is loaded.
 
     Args:
         examples, shots, interleaved: see `anygpt.cli.examples`.
         boxes: draw those of the answer; those of the prompt are then of the given picture, whatever is seen of it.
+        loading: how the model is loaded (see `anygpt.fitting.read_loading`).
     """
     if not prompt.strip() and not files:
         raise CommandError("the prompt is empty; say something, or give a file such as --image PATH")
@@ -50,7 +52,7 @@ def generate(
     shown = read_examples(examples, shots, interleaved, config)
     pictures = [part["image"] for part in content if part["type"] == "image"]
     picture = pictures[-1] if pictures else None
-    anygpt = load_model(folder, config)
+    anygpt = load_model(folder, config, loading)
     if prompt.strip():
         if boxes and picture is not None:
             prompt = in_view(prompt, window_of(anygpt, picture))

@@ -24,6 +24,9 @@ def info(model: str, json_output: bool) -> None:
     for part, kind, parameters, size, state in rows:
         left = f"{part:<{widths[0]}}  {kind:<{widths[1]}}"
         print(f"{left}  {parameters:>{widths[2]}}  {size:>{widths[3]}}  {state}".rstrip())
+    ways = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
+    for modality, entry in tree["inputs"].items():
+        print(f"{modality} comes in through {ways[entry['way']]}")
 
 
 def _rows(tree: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
@@ -45,5 +48,5 @@ def _parts(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[st
     for name, part in tree.items():
         if "frozen" in part:
             yield f"{above}{name}", part
-        else:
+        elif name != "inputs":
             yield from _parts(part, f"{above}{name}/")

@@ -62,15 +62,21 @@ def be_quiet() -> None:
     logging.getLogger().setLevel(logging.ERROR)
 
 
-def load_model(folder: Path, config: AnyGPTConfig) -> AnyGPT:
+def load_model(folder: Path, config: AnyGPTConfig, loading: dict[str, Any]) -> AnyGPT:
     """Load the model; this is where the slow imports happen.
 
-    Those of the decoders as well, so that they do not hold up the first picture in the midst of an answer.
+    Args:
+        loading: as `anygpt.fitting.read_loading` gives it.
+
+    The decoders' imports happen as well, so that they do not hold up the first picture in the midst of an answer.
     """
     be_quiet()
+    import torch
+
     from anygpt.model import AnyGPT
 
-    model = AnyGPT.from_pretrained(folder)
+    dtype = {"dtype": getattr(torch, loading["dtype"])} if "dtype" in loading else {}
+    model = AnyGPT.from_pretrained(folder, **{**loading, **dtype})
     for output in config.outputs.values():
         index = folder / output.decoder / "model_index.json"
         if index.is_file():

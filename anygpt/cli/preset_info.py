@@ -49,8 +49,12 @@ def preset_info(name: str, json_output: bool) -> None:
     devices = _devices()
     if json_output:
         ways = {m: output.way for m, output in config.outputs.items()}
+        inputs = {m: entry.way for m, entry in config.inputs.items()}
         print(
-            json.dumps({"parts": parts, "ways": ways, "peaks": peaks, "devices": devices}, ensure_ascii=False)
+            json.dumps(
+                {"parts": parts, "ways": ways, "inputs": inputs, "peaks": peaks, "devices": devices},
+                ensure_ascii=False,
+            )
         )
         return
     _print(
@@ -66,6 +70,9 @@ def preset_info(name: str, json_output: bool) -> None:
             for part, values in parts.items()
         ]
     )
+    ways_in = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
+    for modality, entry in config.inputs.items():
+        print(f"{modality} comes in through {ways_in[entry.way]}")
     print(f"\nAt work: {CHAT_TOKENS:,} tokens of talk; in training one example of {TRAINING_TOKENS}.")
     _print(
         [("peak", *DTYPES, *(f"fits {device}, {_size(size)}" for device, size in devices.items()))]

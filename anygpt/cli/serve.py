@@ -25,6 +25,7 @@ def serve(
     api_key: str | None,
     allow_remote_media: bool,
     limits: dict[str, Any],
+    loading: dict[str, Any],
     replicas: tuple[int, int] | None = None,
     with_page: bool = False,
 ) -> None:
@@ -32,6 +33,7 @@ def serve(
 
     Args:
         limits: the fields of `anygpt.serving.limits.Limits`.
+        loading: how the model is loaded (see `anygpt.fitting.read_loading`).
         replicas: with Ray, of the LLM and of each decoder, at least and at most; None is this process alone.
         with_page: also the page, at the root.
     """
@@ -64,7 +66,7 @@ def serve(
     with listening:
         name = Path(model).resolve().name if Path(model).exists() else model
         app = application.create(
-            load_model(folder, config),
+            load_model(folder, config, loading),
             name,
             limits=Limits(**limits),
             api_key=api_key,

@@ -25,6 +25,7 @@ from ray import serve
 from ray.exceptions import RayActorError
 
 from anygpt.checkpoint import read_config
+from anygpt.fitting import Fitting
 from anygpt.generation import Done, MediaProgress, Reply, TextDelta, conditioning
 from anygpt.marks import Caption
 from anygpt.options import Options
@@ -107,17 +108,24 @@ class DecoderReplica:
     """A replica of one decoder."""
 
     def __init__(self, folder: str, modality: str) -> None:
-        from anygpt.model import load_decoder
+        from anygpt.decoding import load_decoder
 
         root = Path(folder)
         config = read_config(root)
-        self.decoder = load_decoder(config, modality, root if root.is_dir() else root.parent)
+        self.decoder = load_decoder(
+            modality,
+            config.outputs[modality],
+            root if root.is_dir() else root.parent,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            fitting=Fitting(),
+        )
 
     async def make(
         self, wanted: Caption | Given, seed: int, settings: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """(step, steps) as the decoder goes, and at the end `Made`."""
-        from anygpt.model import run_decoder
+        from anygpt.decoding import decode
 
         loop, stopped = asyncio.get_running_loop(), threading.Event()
         news: asyncio.Queue[tuple[int, int] | None] = asyncio.Queue()
@@ -132,7 +140,7 @@ class DecoderReplica:
                 given = self.decoder.encode_text([wanted.text])
             else:
                 given = wanted.conditioning[None]
-            return Made(run_decoder(self.decoder, given, [seed], progress, **settings)[0], given[0])
+            return Made(decode(self.decoder, given, [seed], callback=progress, **settings)[0], given[0])
 
         made = loop.run_in_executor(None, work)
         made.add_done_callback(lambda _: news.put_nowait(None))

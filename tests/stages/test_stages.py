@@ -14,8 +14,9 @@ from short_runs import STAGES, stage_on
 from torch import Tensor
 
 from anygpt.config import ConfigError
+from anygpt.learning import SignalStates
 from anygpt.messages import normalise
-from anygpt.model import AnyGPT, SignalStates
+from anygpt.model import AnyGPT
 from anygpt.processor import Prompt, Target
 from decoders import Decoder
 from stages.encoding_alignment import EncodingAlignment
