@@ -338,11 +338,12 @@ class AnyGPT(nn.Module):
         adapted = iter(self.adapt([medium for prompt in prompts for medium in prompt.media]))
         media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
         slots = [self.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
-        lengths = [sum(map(len, row)) for row in slots]
+        sizes = [[len(slot) for slot in row] for row in slots]
+        lengths = [sum(row) for row in sizes]
         if packing:
             check_packable(self.llm.config)
         rows = pack(lengths) if packing else [[index] for index in range(len(prompts))]
-        labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, slots, strict=True)]
+        labels = [_labels(prompt, row, self.device) for prompt, row in zip(prompts, sizes, strict=True)]
 
         def laid_out(values: Sequence[Tensor], padding: int = 0) -> Tensor:
             joined = [torch.cat([values[index] for index in row]) for row in rows]
@@ -354,7 +355,7 @@ class AnyGPT(nn.Module):
         blocks = nn.utils.rnn.pad_sequence(
             [
                 block_ids(
-                    [slot for index in row for slot in slots[index]],
+                    [size for index in row for size in sizes[index]],
                     [token == MEDIUM for index in row for token in prompts[index].ids],
                 )
                 for row in rows
@@ -381,21 +382,21 @@ class AnyGPT(nn.Module):
             for number, row in enumerate(rows)
             for index, start in zip(row, itertools.accumulate((lengths[i] for i in row), initial=0))
         }
-        states = self._signal_states(prompts, slots, hidden, places)
+        states = self._signal_states(prompts, sizes, hidden, places)
         return Output(loss, logits, hidden, target, states)
 
     def _signal_states(
         self,
         prompts: Sequence[Prompt],
-        slots: Sequence[list[Tensor]],
+        sizes: Sequence[list[int]],
         hidden: Tensor,
         places: dict[int, tuple[int, int]],
     ) -> dict[str, SignalStates]:
         """`places`: each prompt's row of `hidden`, and where it begins there."""
         found: dict[str, list[tuple[int, int, Target]]] = {}
-        for index, (prompt, own) in enumerate(zip(prompts, slots, strict=True)):
+        for index, (prompt, own) in enumerate(zip(prompts, sizes, strict=True)):
             row, begin = places[index]
-            starts = list(itertools.accumulate((len(slot) for slot in own), initial=begin))
+            starts = list(itertools.accumulate(own, initial=begin))
             for target in prompt.targets:
                 found.setdefault(target.modality, []).append((row, starts[target.start], target))
         states = {}
@@ -625,7 +626,7 @@ def _alike(media: Sequence[tuple[Medium, Tensor]]) -> Iterator[tuple[str, list[M
         yield modality, items
 
 
-def _labels(prompt: Prompt, slots: Sequence[Tensor], device: torch.device) -> Tensor:
+def _labels(prompt: Prompt, sizes: Sequence[int], device: torch.device) -> Tensor:
     """The prompt's labels, one for each slot; nothing that comes before it leads to its first token."""
-    lengths = torch.tensor([len(slot) for slot in slots])
-    return torch.tensor([IGNORE, *prompt.labels[1:]]).repeat_interleave(lengths).to(device)
+    labels = torch.tensor([IGNORE, *prompt.labels[1:]])
+    return labels.repeat_interleave(torch.tensor(sizes)).to(device)

@@ -36,7 +36,7 @@ from anygpt.precomputed import (
 from anygpt.processor import Medium
 from encoders.media import MediaError
 from stages.assembly import open_model
-from stages.data import start_worker
+from stages.data import packed, start_worker
 from stages.losses import Captions, bare
 from stages.stage import Stage
 
@@ -69,7 +69,7 @@ class _Rows(Dataset[bytes]):
         try:
             conversation = self.readers[number].example(row, outputs=self.role == "assistant")
         except BadItem:  # training names it
-            return pickle.dumps(found)
+            return packed(found)
         for message in conversation:
             for part in message["content"]:
                 modality = part["type"]
@@ -83,7 +83,7 @@ class _Rows(Dataset[bytes]):
                     found.append((modality, key, self.ready(modality, medium)))
                 except (BadItem, MediaError):
                     continue
-        return pickle.dumps(found)
+        return packed(found)
 
 
 def encoder_features(stage: Stage[Any]) -> dict[str, int]:
