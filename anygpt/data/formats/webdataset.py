@@ -52,7 +52,11 @@ class WebDataset(Reader):
     def read(self, row: int) -> Conversation:
         number = int(np.searchsorted(self.ends, row, "right"))
         shard = self.shards[number]
-        span = _spans(shard, shard.stat().st_mtime_ns)[row - (int(self.ends[number - 1]) if number else 0)]
+        try:
+            spans = _spans(shard, shard.stat().st_mtime_ns)
+        except OSError as error:
+            raise BadItem("missing", f"{shard} cannot be read ({error.strerror})") from error
+        span = spans[row - (int(self.ends[number - 1]) if number else 0)]
         values: dict[str, Any] = {}
         media: dict[str, list[str]] = {}
         for member in sorted(archive.members(shard, span), key=lambda member: member.ending):
