@@ -30,7 +30,8 @@ class _Worker:
         self.work = PRECOMPUTED[what](kind(config))
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        counts = self.work.run(block["id"].tolist())
+        [first], [end] = block["first"], block["end"]
+        counts = self.work.run(range(int(first), int(end)))
         return {modality: np.array([count]) for modality, count in counts.items()}
 
 
@@ -59,14 +60,20 @@ def precompute(what: str, stage: Stage[Any], address: str | None = None) -> Coun
         cores = 1 + stage.config.workers
         gpus = int(there.get("GPU", 0))
         workers = gpus or max(int(there["CPU"]) // cores, 1)
-        blocks = ray.data.range(len(work), override_num_blocks=max(len(work) // BLOCK, 1)).map_batches(
+        rows = range(0, len(work), BLOCK)
+        # made here, not read by tasks: the workers may take all cores, and tasks would wait for one
+        blocks = ray.data.from_items(
+            [{"first": first, "end": min(first + BLOCK, len(work))} for first in rows],
+            override_num_blocks=len(rows),
+        )
+        counts = blocks.map_batches(
             _Worker,
             fn_constructor_args=(type(stage), stage.config, what, Path.cwd()),
-            batch_size=BLOCK,
-            concurrency=min(workers, -(-len(work) // BLOCK)),
+            batch_size=1,
+            concurrency=min(workers, len(rows)),
             num_cpus=min(cores, int(there["CPU"])),
             num_gpus=1 if gpus else 0,
         )
-        return totals([*blocks.iter_rows(), work.found])
+        return totals([*counts.iter_rows(), work.found])
     finally:
         ray.shutdown()
