@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from accelerate import PartialState
 from safetensors import SafetensorError
 
 from anygpt.config import ConfigError
@@ -17,7 +16,7 @@ from stages import ray_precompute
 from stages.checkpoints import CheckpointError
 from stages.config import read_config
 from stages.dry_run import dry_run
-from stages.precompute import PRECOMPUTED, precompute
+from stages.precompute import PRECOMPUTED, precompute, processes
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, train
 
@@ -80,7 +79,7 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
             else:
                 counts = ray_precompute.precompute(given.precompute, stage, given.ray or None)
             new = ", ".join(f"{modality} {count}" for modality, count in counts.items())
-            PartialState().print(f"{given.precompute} in {stage.config.precomputed}, new ones: {new}")
+            processes().print(f"{given.precompute} in {stage.config.precomputed}, new ones: {new}")
         else:
             train(stage, resume=given.resume)
     except Interrupted as stop:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
@@ -271,11 +271,16 @@ def precompute(what: str, stage: Stage[Any]) -> Counter[str]:
 
     Several processes (`torchrun`, `accelerate launch`) take turns at the rows.
     """
-    state = PartialState()
+    state = processes()
     with state.main_process_first():  # what is found elsewhere is written by one
         work = PRECOMPUTED[what](stage)
     counts = work.run(range(state.process_index, len(work), state.num_processes))
     return totals([*gather_object([counts]), work.found])
+
+
+def processes() -> PartialState:
+    """Those that compute together, as a run of training takes them: on CPUs where accelerate is told so."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def totals(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
@@ -342,5 +347,5 @@ def _opened(stage: Stage[Any]) -> tuple[AnyGPT, Path, list[Reader]]:
     if config.data is None:
         raise ConfigError("data is not set: the toy world's media are no files")
     readers = [open_source(source, stage.task) for source in config.data]
-    model = open_model(config.model, config.parts).to(PartialState().device)
+    model = open_model(config.model, config.parts).to(processes().device)
     return model, Path(config.precomputed), readers
