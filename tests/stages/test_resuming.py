@@ -174,7 +174,7 @@ def launch(
 
 
 def finished(process: subprocess.Popen[str]) -> None:
-    out, _ = process.communicate(timeout=240)
+    out, _ = process.communicate(timeout=900)
     assert process.returncode == 0, out[-3000:]
 
 
