@@ -89,9 +89,12 @@ def test_each_stage_of_a_preset_changes_its_parts_and_nothing_else(
     tables = find_tables()[preset]
     first = _load(tables[1])
     set_seed(first.get("seed", 0))
-    before = hashes(open_model(first["model"], first["parts"]))
+    before = hashes(open_model(first["model"], "assets/anygpt-tiny"))
     for number, table in tables.items():
-        folder = run(preset, number, tmp_path, "batch_size=8", "examples=8")
+        parts = (
+            ["parts=assets/anygpt-tiny"] if number == 1 else []
+        )  # anygpt-tiny's table names those of its own making
+        folder = run(preset, number, tmp_path, "batch_size=8", "examples=8", *parts)
         after = hashes(AnyGPT.from_pretrained(folder))
         changed = {name for name in after if after[name] != before.get(name)}
         # BLIP-2's text part of its first stage is not kept
