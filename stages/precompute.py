@@ -269,7 +269,8 @@ PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings, LATEN
 def precompute(what: str, stage: Stage[Any]) -> Counter[str]:
     """Compute what the stage's data lack of `what`, a key of `PRECOMPUTED`; how many were new, by modality.
 
-    Several processes (`torchrun`, `accelerate launch`) take turns at the rows.
+    Several processes (`torchrun`, `accelerate launch`) take turns at the rows. A file that several meet may be computed by each of
+    them, and is counted so.
     """
     state = processes()
     with state.main_process_first():  # what is found elsewhere is written by one

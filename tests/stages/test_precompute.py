@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from command_line import HOME, environment
-from data_files import publish
+from command_line import HOME, environment, picture
+from data_files import publish, write_json
 from PIL import Image
+from safetensors.torch import load_file
 from short_runs import STAGES, stage_on
 
 from anygpt.config import ConfigError
-from anygpt.data import DataError
+from anygpt.data import DataError, Source
 from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
 from anygpt.precomputed import (
@@ -35,6 +36,9 @@ from anygpt.precomputed import (
 from stages import encoding_alignment, precompute
 from stages.stage import Stage
 from stages.training import train
+
+
+TURNS = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a boat"}]
 
 
 @pytest.fixture
@@ -265,6 +269,11 @@ def test_ray_that_is_not_there_is_told(
 
 @pytest.mark.slow
 def test_two_processes_share_the_rows(checkpoint: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Six pictures, each of one row: nobody computes what the other does."""
+    rows = [{"id": str(i), "image": f"{i}.png", "conversations": TURNS} for i in range(6)]
+    for i in range(6):
+        picture(tmp_path / f"{i}.png", (20 + i, 20))
+    settings["data"] = (Source("llava", write_json(tmp_path / "pictures.json", rows)),)
     path = write_config(stage("encoding-alignment", checkpoint, tmp_path, **settings), tmp_path)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
     done = subprocess.run(
@@ -275,7 +284,7 @@ def test_two_processes_share_the_rows(checkpoint: Path, tmp_path: Path, settings
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    # told by one, and nothing was computed by both
-    assert done.stdout.count("new ones: image 2, audio 0, video 1") == done.stdout.count("new ones") == 1
-    stores = feature_stores(AnyGPT.from_pretrained(checkpoint), Path(settings["precomputed"]))
-    assert len(stores["image"]) == 2 and len(stores["video"]) == 1
+    assert done.stdout.count("new ones: image 6,") == done.stdout.count("new ones") == 1
+    store = feature_stores(AnyGPT.from_pretrained(checkpoint), Path(settings["precomputed"]))["image"]
+    shards = [len(load_file(shard)) for shard in store.folder.glob("*.safetensors")]
+    assert len(store) == 6 and shards == [3, 3]
