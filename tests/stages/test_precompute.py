@@ -37,7 +37,6 @@ from stages import encoding_alignment, precompute
 from stages.stage import Stage
 from stages.training import train
 
-
 TURNS = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a boat"}]
 
 
