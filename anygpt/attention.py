@@ -13,17 +13,17 @@ from anygpt.config import ConfigError
 MASKABLE = ("sdpa", "eager")
 
 
-def block_ids(slots: Sequence[Tensor], media: Sequence[bool], first: int = 0) -> Tensor:
+def block_ids(sizes: Sequence[int], media: Sequence[bool], first: int = 0) -> Tensor:
     """The number of the medium that each slot belongs to, -1 for text: (total slots,).
 
     Args:
-        slots: the embeddings (slots, hidden) of each token and medium.
+        sizes: how many slots each token (1) and medium has.
         media: which of them are media, as many.
         first: the number of the first medium.
     """
     medium = torch.tensor(media, dtype=torch.bool)
     numbers = torch.where(medium, first - 1 + medium.cumsum(0), -1)
-    return numbers.repeat_interleave(torch.tensor([len(slot) for slot in slots]))
+    return numbers.repeat_interleave(torch.tensor(sizes))
 
 
 def check_maskable(config: Any) -> None:

@@ -69,11 +69,12 @@ def learn(model: AnyGPT, prompts: Sequence[Prompt], packing: bool) -> Output:
     adapted = iter(model.adapt([medium for prompt in prompts for medium in prompt.media]))
     media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
     slots = [model.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]
-    lengths = [sum(map(len, row)) for row in slots]
+    sizes = [[len(slot) for slot in row] for row in slots]
+    lengths = [sum(row) for row in sizes]
     if packing:
         check_packable(model.llm.config)
     rows = pack(lengths) if packing else [[index] for index in range(len(prompts))]
-    labels = [_labels(prompt, row, model.device) for prompt, row in zip(prompts, slots, strict=True)]
+    labels = [_labels(prompt, row, model.device) for prompt, row in zip(prompts, sizes, strict=True)]
 
     def laid_out(values: Sequence[Tensor], padding: int = 0) -> Tensor:
         joined = [torch.cat([values[index] for index in row]) for row in rows]
@@ -85,7 +86,7 @@ def learn(model: AnyGPT, prompts: Sequence[Prompt], packing: bool) -> Output:
     blocks = nn.utils.rnn.pad_sequence(
         [
             block_ids(
-                [slot for index in row for slot in slots[index]],
+                [size for index in row for size in sizes[index]],
                 [token == MEDIUM for index in row for token in prompts[index].ids],
             )
             for row in rows
@@ -110,22 +111,22 @@ def learn(model: AnyGPT, prompts: Sequence[Prompt], packing: bool) -> Output:
         for number, row in enumerate(rows)
         for index, start in zip(row, itertools.accumulate((lengths[i] for i in row), initial=0))
     }
-    states = _signal_states(model, prompts, slots, hidden, places)
+    states = _signal_states(model, prompts, sizes, hidden, places)
     return Output(loss, logits, hidden, target, states)
 
 
 def _signal_states(
     model: AnyGPT,
     prompts: Sequence[Prompt],
-    slots: Sequence[list[Tensor]],
+    sizes: Sequence[list[int]],
     hidden: Tensor,
     places: dict[int, tuple[int, int]],
 ) -> dict[str, SignalStates]:
     """`places`: each prompt's row of `hidden`, and where it begins there."""
     found: dict[str, list[tuple[int, int, Target]]] = {}
-    for index, (prompt, own) in enumerate(zip(prompts, slots, strict=True)):
+    for index, (prompt, own) in enumerate(zip(prompts, sizes, strict=True)):
         row, begin = places[index]
-        starts = list(itertools.accumulate((len(slot) for slot in own), initial=begin))
+        starts = list(itertools.accumulate(own, initial=begin))
         for target in prompt.targets:
             found.setdefault(target.modality, []).append((row, starts[target.start], target))
     states = {}
@@ -137,7 +138,7 @@ def _signal_states(
     return states
 
 
-def _labels(prompt: Prompt, slots: Sequence[Tensor], device: torch.device) -> Tensor:
+def _labels(prompt: Prompt, sizes: Sequence[int], device: torch.device) -> Tensor:
     """The prompt's labels, one for each slot; nothing that comes before it leads to its first token."""
-    lengths = torch.tensor([len(slot) for slot in slots])
-    return torch.tensor([IGNORE, *prompt.labels[1:]]).repeat_interleave(lengths).to(device)
+    labels = torch.tensor([IGNORE, *prompt.labels[1:]])
+    return labels.repeat_interleave(torch.tensor(sizes)).to(device)

@@ -17,6 +17,8 @@ from uuid import uuid4
 from torch import Tensor, nn
 
 from anygpt.checkpoint import find_part
+from anygpt.data import containers
+from anygpt.data.media import real_path
 from anygpt.frozen import fingerprint
 
 if TYPE_CHECKING:
@@ -103,8 +105,10 @@ def _decoder(model: AnyGPT, modality: str) -> list[str]:
 
 def file_key(path: Path) -> str:
     """A file's identity: where it is, its size, and when it was changed."""
+    if containers.leads_inside(path):
+        return _hash(*containers.identity(path))
     status = path.stat()
-    return _hash(str(path.resolve()), str(status.st_size), str(status.st_mtime_ns))
+    return _hash(str(real_path(path)), str(status.st_size), str(status.st_mtime_ns))
 
 
 def caption_key(caption: str) -> str:

@@ -112,9 +112,8 @@ class Memory:
             new[index, width - len(row) :] = 1
             embeddings[index, width - len(row) :] = row
         for index, found in enumerate(media):
-            own = block_ids(
-                rows[index], [place in found for place in range(len(rows[index]))], len(self.media[index])
-            )
+            sizes = [len(slot) for slot in rows[index]]
+            own = block_ids(sizes, [place in found for place in range(len(sizes))], len(self.media[index]))
             blocks[index, width - len(own) :] = own
             self.media[index].extend(found.values())
         mask, self.blocks = torch.cat([self.mask, new], 1), torch.cat([self.blocks, blocks], 1)

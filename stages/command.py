@@ -12,15 +12,13 @@ from typing import Any, NoReturn
 from safetensors import SafetensorError
 
 from anygpt.config import ConfigError
-from anygpt.precomputed import EMBEDDINGS, FEATURES, LATENTS
+from stages import ray_precompute
 from stages.checkpoints import CheckpointError
 from stages.config import read_config
 from stages.dry_run import dry_run
-from stages.precompute import caption_embeddings, encoder_features, latents
+from stages.precompute import PRECOMPUTED, precompute, processes
 from stages.stage import Stage
 from stages.training import Interrupted, TrainingError, train
-
-PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings, LATENTS: latents}
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -56,6 +54,13 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
         help="do not train: compute these for the data, into the folder that `precomputed` names",
     )
     parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="with --precompute, on a Ray cluster; unless an address is given, this machine's",
+    )
+    parser.add_argument(
         "--max-skipped",
         metavar="SHARE",
         help="of the data's items, may be left out; as --set max_skipped=SHARE",
@@ -63,13 +68,18 @@ def run(kind: type[Stage[Any]], arguments: Sequence[str] | None = None) -> int:
     try:
         given = parser.parse_args(arguments)
         changes = [*given.set, *([f"max_skipped={given.max_skipped}"] if given.max_skipped else [])]
+        if given.ray is not None and not given.precompute:
+            raise ConfigError("--ray is for anygpt precompute; training over several machines is torchrun's")
         stage = kind(read_config(kind.settings, given.config, changes))
         if given.dry_run:
             print(dry_run(stage, int(os.environ.get("WORLD_SIZE", "1"))))
         elif given.precompute:
-            counts = PRECOMPUTED[given.precompute](stage)
+            if given.ray is None:
+                counts = precompute(given.precompute, stage)
+            else:
+                counts = ray_precompute.precompute(given.precompute, stage, given.ray or None)
             new = ", ".join(f"{modality} {count}" for modality, count in counts.items())
-            print(f"{given.precompute} in {stage.config.precomputed}, new ones: {new}")
+            processes().print(f"{given.precompute} in {stage.config.precomputed}, new ones: {new}")
         else:
             train(stage, resume=given.resume)
     except Interrupted as stop:

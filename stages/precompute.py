@@ -2,30 +2,38 @@
 their latents of the files that the assistant makes.
 
 The stage's own settings say what: its model, its data, and in `precomputed` the folder. What is there already is not computed
-again, so a run that was stopped goes on; what another encoder, preprocessing or decoder made is never taken.
+again, so a run that was stopped goes on; what another encoder, preprocessing or decoder made is never taken. On more than one
+machine: `stages.ray_precompute`.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object, parse_flag_from_env
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from anygpt.config import ConfigError
-from anygpt.data import open_source
+from anygpt.data import Reader, open_source
 from anygpt.data.errors import BadItem, DataError
 from anygpt.data.formats.nextgpt import NextGPT
 from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
 from anygpt.precomputed import (
+    EMBEDDINGS,
+    FEATURES,
+    LATENTS,
     Store,
     caption_key,
     embedding_stores,
@@ -36,7 +44,7 @@ from anygpt.precomputed import (
 from anygpt.processor import Medium
 from encoders.media import MediaError
 from stages.assembly import open_model
-from stages.data import start_worker
+from stages.data import packed, start_worker
 from stages.losses import Captions, bare
 from stages.stage import Stage
 
@@ -47,47 +55,146 @@ FAR = 0.05  # of a caption's embedding, in shares of its length: half precision 
 Found = list[tuple[str, str, Any]]  # modality, key, what is computed from
 
 
+@dataclass
+class Work:
+    """What there is to compute.
+
+    Attributes:
+        what: its name.
+        rows: the data's, each as pickled `Found`.
+        stores: by modality, where the results go.
+        encode: (modality, what `rows` found of it) → a tensor for each.
+        workers: processes that read rows.
+        found: how many there were elsewhere and are in the stores already, by modality.
+    """
+
+    what: str
+    rows: Dataset[bytes]
+    stores: dict[str, Store]
+    encode: Callable[[str, list[Any]], Sequence[Tensor]]
+    workers: int
+    found: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.written: dict[str, set[str]] = {modality: set() for modality in self.stores}
+
+    def __len__(self) -> int:
+        return len(self.rows)  # type: ignore[arg-type]  # a map-style dataset has a length
+
+    def run(self, rows: Sequence[int] | None = None) -> dict[str, int]:
+        """Compute what the stores lack, of these rows or of all; how many were new, by modality.
+
+        Ctrl-C keeps what was made until then.
+        """
+        loader = DataLoader(
+            self.rows if rows is None else Subset(self.rows, rows),
+            batch_size=None,
+            num_workers=self.workers,
+            worker_init_fn=start_worker,
+            prefetch_factor=8 if self.workers else None,
+        )
+        waiting: dict[str, dict[str, Any]] = {modality: {} for modality in self.stores}
+        made: dict[str, dict[str, Tensor]] = {modality: {} for modality in self.stores}
+        counts = dict.fromkeys(self.stores, 0)
+
+        def encode(modality: str) -> None:
+            found, waiting[modality] = waiting[modality], {}
+            if found:
+                values = self.encode(modality, list(found.values()))
+                made[modality] |= {key: value.cpu() for key, value in zip(found, values, strict=True)}
+
+        def write(modality: str) -> None:
+            if made[modality]:
+                self.stores[modality].write(made[modality])
+                self.written[modality] |= made[modality].keys()
+                counts[modality] += len(made[modality])
+                made[modality] = {}
+
+        try:
+            for data in tqdm(loader, desc=self.what, unit=" rows", delay=2, disable=None):
+                for modality, key, found in pickle.loads(data):
+                    if key not in self.written[modality] and key not in made[modality]:
+                        waiting[modality][key] = found
+                    if len(waiting[modality]) >= TOGETHER:
+                        encode(modality)
+                    if len(made[modality]) >= SHARD:
+                        write(modality)
+        finally:  # also what was made until Ctrl-C
+            for modality in self.stores:
+                encode(modality)
+                write(modality)
+        return counts
+
+
 class _Rows(Dataset[bytes]):
-    """Of each row of the sources, pickled, a role's media that have nothing in the stores yet and can be read.
+    """The rows of all sources, and in each what a subclass finds that has nothing in the stores yet."""
+
+    def __init__(self, readers: list[Reader], stores: dict[str, Store]) -> None:
+        self.readers, self.stores = readers, stores
+        self.ends = np.cumsum([len(reader) for reader in readers])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, index: int) -> bytes:
+        number = int(np.searchsorted(self.ends, index, "right"))
+        row = index - (int(self.ends[number - 1]) if number else 0)
+        try:
+            return packed(self.found(self.readers[number], row))
+        except BadItem:  # training names it
+            return packed([])
+
+    def found(self, reader: Reader, row: int) -> Found:
+        raise NotImplementedError
+
+    def new(self, modality: str, key: str) -> bool:
+        return modality in self.stores and key not in self.stores[modality]
+
+
+class _Media(_Rows):
+    """A role's media that can be read.
 
     Args:
         ready: (modality, medium) → what is computed from.
     """
 
     def __init__(
-        self, readers: list[Any], role: str, stores: dict[str, Store], ready: Callable[[str, Any], Any]
+        self, readers: list[Reader], stores: dict[str, Store], role: str, ready: Callable[[str, Any], Any]
     ) -> None:
-        self.readers, self.role, self.stores, self.ready = readers, role, stores, ready
-        self.rows = [(number, row) for number, reader in enumerate(readers) for row in range(len(reader))]
+        super().__init__(readers, stores)
+        self.role, self.ready = role, ready
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> bytes:
-        number, row = self.rows[index]
+    def found(self, reader: Reader, row: int) -> Found:
         found: Found = []
-        try:
-            conversation = self.readers[number].example(row, outputs=self.role == "assistant")
-        except BadItem:  # training names it
-            return pickle.dumps(found)
-        for message in conversation:
+        for message in reader.example(row, outputs=self.role == "assistant"):
             for part in message["content"]:
-                modality = part["type"]
-                if message["role"] != self.role or "path" not in part or modality not in self.stores:
+                if message["role"] != self.role or "path" not in part:
                     continue
-                key = file_key(part["path"])
-                if key in self.stores[modality]:
-                    continue
-                try:
-                    medium = open_medium(modality, part["path"])
-                    found.append((modality, key, self.ready(modality, medium)))
-                except (BadItem, MediaError):
-                    continue
-        return pickle.dumps(found)
+                modality, key = part["type"], file_key(part["path"])
+                if self.new(modality, key):
+                    with suppress(BadItem, MediaError):  # the row's others are of use all the same
+                        found.append(
+                            (modality, key, self.ready(modality, open_medium(modality, part["path"])))
+                        )
+        return found
 
 
-def encoder_features(stage: Stage[Any]) -> dict[str, int]:
-    """Encode every file that people's messages give in the stage's data; how many were new, by modality.
+class _Captions(_Rows):
+    """The captions of the media that the assistant makes."""
+
+    def found(self, reader: Reader, row: int) -> Found:
+        parts = [
+            part
+            for message in reader.example(row, outputs=False)
+            for part in message["content"]
+            if message["role"] == "assistant" and part.get("caption")
+        ]
+        keyed = [(part["type"], caption_key(part["caption"]), part["caption"]) for part in parts]
+        return [entry for entry in keyed if self.new(*entry[:2])]
+
+
+def encoder_features(stage: Stage[Any]) -> Work:
+    """Every file that people's messages give in the stage's data, through its encoder.
 
     Raises:
         ConfigError: no `precomputed` or no `data`, or a model that cannot be used.
@@ -103,11 +210,12 @@ def encoder_features(stage: Stage[Any]) -> dict[str, int]:
         model.encode(media)
         return [medium.features for medium in media if medium.features is not None]
 
-    return _computed(stage, "encoder features", _Rows(readers, "user", stores, ready), encode)
+    rows = _Media(readers, stores, "user", ready)
+    return Work(FEATURES, rows, stores, encode, stage.config.workers)
 
 
-def latents(stage: Stage[Any]) -> dict[str, int]:
-    """Encode every file that the assistant makes in the stage's data with its decoder's VAE; how many were new, by modality.
+def latents(stage: Stage[Any]) -> Work:
+    """Every file that the assistant makes in the stage's data, through its decoder's VAE.
 
     A VAE gives a distribution; one sample of it, always the same, is kept.
 
@@ -129,92 +237,63 @@ def latents(stage: Stage[Any]) -> dict[str, int]:
         return list(model.decoder(modality).encode_media(media, torch.Generator().manual_seed(0)))
 
     rates = {modality: model.decoder(modality).rate for modality in stores}
-    rows = _Rows(readers, "assistant", stores, lambda modality, medium: bare(medium, rates[modality]))
-    return _computed(stage, "latents", rows, encode)
+    rows = _Media(readers, stores, "assistant", lambda modality, medium: bare(medium, rates[modality]))
+    return Work(LATENTS, rows, stores, encode, stage.config.workers)
 
 
-def _computed(
-    stage: Stage[Any], what: str, rows: _Rows, encode: Callable[[str, list[Any]], list[Tensor]]
-) -> dict[str, int]:
-    """Run `encode` on all that `rows` finds, by modality, and write it to its stores; how many were new."""
-    stores = rows.stores
-    loader = DataLoader(
-        rows,
-        batch_size=None,
-        num_workers=stage.config.workers,
-        worker_init_fn=start_worker,
-        prefetch_factor=8 if stage.config.workers else None,
-    )
-    waiting: dict[str, dict[str, Any]] = {modality: {} for modality in stores}
-    made: dict[str, dict[str, Tensor]] = {modality: {} for modality in stores}
-    seen: dict[str, set[str]] = {modality: set() for modality in stores}
+def caption_embeddings(stage: Stage[Any]) -> Work:
+    """Every caption of the media that the assistant makes in the stage's data, through its decoder's text encoder.
 
-    def run(modality: str) -> None:
-        media, waiting[modality] = waiting[modality], {}
-        if media:
-            made[modality] |= zip(media, encode(modality, list(media.values())), strict=True)
-
-    def write(modality: str) -> None:
-        if made[modality]:
-            stores[modality].write(made[modality])
-            seen[modality] |= made[modality].keys()
-            made[modality] = {}
-
-    try:
-        for data in tqdm(loader, desc=what, unit=" rows", delay=2):
-            for modality, key, medium in pickle.loads(data):
-                if key not in seen[modality] and key not in made[modality]:
-                    waiting[modality][key] = medium
-                if len(waiting[modality]) >= TOGETHER:
-                    run(modality)
-                if len(made[modality]) >= SHARD:
-                    write(modality)
-    finally:  # also what was made until Ctrl-C
-        for modality in stores:
-            run(modality)
-            write(modality)
-    return {modality: len(keys) for modality, keys in seen.items()}
-
-
-def caption_embeddings(stage: Stage[Any]) -> dict[str, int]:
-    """Embed every caption of the media that the assistant makes in the stage's data; how many were new, by modality.
-
-    What a source has in its `embeddings` folder is taken from there.
+    What a source has in its `embeddings` folder is taken from there, at once.
 
     Raises:
-        ConfigError: no `precomputed` or no `data`, a model that cannot be used, or embeddings of another decoder.
+        ConfigError: as for `encoder_features`, or embeddings of another decoder.
     """
     model, folder, readers = _opened(stage)
     stores = embedding_stores(model, folder)
     captions = Captions()
     read = _read_embeddings(readers, model, captions, stores)
-    waiting: dict[str, dict[str, str]] = {modality: {} for modality in stores}
-    seen: dict[str, set[str]] = {modality: set(read[modality]) for modality in stores}
+    if any(read.values()):
+        stores = embedding_stores(model, folder)  # with what was read
 
-    def write(modality: str) -> None:
-        names, waiting[modality] = waiting[modality], {}
-        if names:
-            made = captions(model, modality, list(names.values()))
-            stores[modality].write(dict(zip(names, made, strict=True)))
-            seen[modality] |= names.keys()
+    def encode(modality: str, names: list[Any]) -> Sequence[Tensor]:
+        return list(captions(model, modality, names))
 
-    try:
-        for modality, caption in tqdm(
-            _captions(readers), desc="caption embeddings", unit=" captions", delay=2
-        ):
-            key = caption_key(caption)
-            if modality in stores and key not in stores[modality] and key not in seen[modality]:
-                waiting[modality][key] = caption
-                if len(waiting[modality]) >= SHARD:
-                    write(modality)
-    finally:
-        for modality in stores:
-            write(modality)
-    return {modality: len(keys) for modality, keys in seen.items()}
+    found = {modality: len(values) for modality, values in read.items()}
+    return Work(EMBEDDINGS, _Captions(readers, stores), stores, encode, stage.config.workers, found)
+
+
+PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings, LATENTS: latents}
+
+
+def precompute(what: str, stage: Stage[Any]) -> Counter[str]:
+    """Compute what the stage's data lack of `what`, a key of `PRECOMPUTED`; how many were new, by modality.
+
+    Several processes (`torchrun`, `accelerate launch`) take turns at the rows. A file that several meet may be computed by each of
+    them, and is counted so.
+    """
+    state = processes()
+    with state.main_process_first():  # what is found elsewhere is written by one
+        work = PRECOMPUTED[what](stage)
+    counts = work.run(range(state.process_index, len(work), state.num_processes))
+    return totals([*gather_object([counts]), work.found])
+
+
+def processes() -> PartialState:
+    """Those that compute together, as a run of training takes them: on CPUs where accelerate is told so."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def totals(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """How many of each modality, also where there are none."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _read_embeddings(
-    readers: list[Any], model: AnyGPT, captions: Captions, stores: dict[str, Store]
+    readers: list[Reader], model: AnyGPT, captions: Captions, stores: dict[str, Store]
 ) -> dict[str, dict[str, Tensor]]:
     """NExT-GPT's files of captions' embeddings, by modality and caption's key, written to the stores.
 
@@ -262,22 +341,12 @@ def _check_embedding(value: Tensor, own: Tensor, name: str) -> None:
         )
 
 
-def _captions(readers: list[Any]) -> Iterator[tuple[str, str]]:
-    for reader in readers:
-        for row in range(len(reader)):
-            try:
-                conversation = reader.example(row, outputs=False)
-            except BadItem:
-                continue
-            parts = [p for m in conversation if m["role"] == "assistant" for p in m["content"]]
-            yield from ((part["type"], part["caption"]) for part in parts if part.get("caption"))
-
-
-def _opened(stage: Stage[Any]) -> tuple[AnyGPT, Path, list[Any]]:
+def _opened(stage: Stage[Any]) -> tuple[AnyGPT, Path, list[Reader]]:
     config = stage.config
     if config.precomputed is None:
         raise ConfigError("precomputed is not set: the folder for what is computed")
     if config.data is None:
         raise ConfigError("data is not set: the toy world's media are no files")
     readers = [open_source(source, stage.task) for source in config.data]
-    return open_model(config.model, config.parts), Path(config.precomputed), readers
+    model = open_model(config.model, config.parts).to(processes().device)
+    return model, Path(config.precomputed), readers

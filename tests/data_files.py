@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,10 @@ def publish(folder: Path) -> dict[str, Published]:
     for name in ("a", "b"):
         picture(pairs / f"{name}.jpg")
         (pairs / f"{name}.txt").write_text(f"a picture {name}\n")
+
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        for path in sorted(pairs.iterdir()):
+            shard.add(path, path.name)
 
     def turns(*values: str) -> list[dict[str, str]]:
         return [{"from": ("human", "gpt")[i % 2], "value": value} for i, value in enumerate(values)]
@@ -156,12 +161,15 @@ def publish(folder: Path) -> dict[str, Published]:
              ["user: [image 000000000.jpg] Describe the picture.", 'assistant: a kite, "red and']),
         made("cc3m folder", str(pairs), ["user: [image a.jpg] Describe the picture.", "assistant: a picture a"],
              media=None),
+        made("webdataset", str(folder / "shard.tar"),
+             ["user: [image a.jpg] Describe the picture.", "assistant: a picture a"], media=None),
         made("webvid", str(folder / "webvid.csv"),
              ["user: [video 1001.mp4] Describe the film.", "assistant: Waves, at dusk (full hd)"]),
         made("audiocaps", str(folder / "audiocaps.csv"),
              ["user: [audio 7.wav] Describe the sound.", "assistant: Rain on a roof"]),
         made("alpaca", write_json(folder / "alpaca.json", [
             {"instruction": "Add.", "input": "1, 2", "output": "3"}, {"instruction": "Hi", "input": "", "output": "Hello"},
+            {"instruction": "Which path?", "input": "", "output": "The path on the left"},
         ]), ["user: Add.\n\n1, 2", "assistant: 3"]),
         made("coco-captions", write_json(folder / "captions.json", coco),
              ["user: [image COCO_train2014_000000000042.jpg] Describe the picture.", "assistant: A red boat."]),

@@ -8,14 +8,13 @@ Nothing here imports torch, but for `anygpt.data.mixture`.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from anygpt.config import unknown
 from anygpt.data.errors import BadItem, DataError
 from anygpt.data.formats.alpaca import Alpaca
 from anygpt.data.formats.audiocaps import AudioCaps
 from anygpt.data.formats.cc3m import CC3M
 from anygpt.data.formats.coco import CocoCaptions
+from anygpt.data.formats.datasets import DataSet
 from anygpt.data.formats.gqa import GQA
 from anygpt.data.formats.llava import Llava
 from anygpt.data.formats.messages import Messages
@@ -26,6 +25,7 @@ from anygpt.data.formats.nextgpt import NextGPT
 from anygpt.data.formats.nlvr2 import NLVR2
 from anygpt.data.formats.refcoco import RefCoco
 from anygpt.data.formats.vqa import VQA
+from anygpt.data.formats.webdataset import WebDataset
 from anygpt.data.formats.webvid import WebVid
 from anygpt.data.reader import Reader
 from anygpt.data.source import Source
@@ -47,6 +47,8 @@ FORMATS: dict[str, type[Reader]] = {
     "refcoco": RefCoco,
     "mmc4": MMC4,
     "mimic-it": MimicIT,
+    "webdataset": WebDataset,
+    "datasets": DataSet,
 }
 
 
@@ -61,8 +63,6 @@ def open_source(source: Source, task: str = "describe") -> Reader:
     """
     if source.format not in FORMATS:
         raise DataError(unknown("format", source.format, FORMATS))
-    if not Path(source.path).exists():
-        raise DataError(f"there is no file {source.path}")
     return FORMATS[source.format](source, task)
 
 

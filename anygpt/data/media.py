@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from anygpt.data import containers
 from anygpt.data.errors import BadItem
 from anygpt.messages import Conversation, Part
 from encoders import media
@@ -31,12 +32,12 @@ def find(folder: Path, names: Sequence[str]) -> Path:
         try:
             # by its name alone first: what lies outside is not even looked at
             if Path(os.path.normpath(path.absolute())).is_relative_to(folder.absolute()):
-                inside = path.resolve().is_relative_to(root)
+                inside = real_path(path).is_relative_to(root)
             else:
                 inside = False
             if not inside:
                 raise BadItem("outside the folder", f"{name} leads out of {folder}")
-            if path.exists():
+            if path.exists() or (containers.leads_inside(path) and containers.container(path).exists()):
                 return path
         except OSError as error:
             raise BadItem(
@@ -45,7 +46,13 @@ def find(folder: Path, names: Sequence[str]) -> Path:
     raise BadItem("missing", f"{names[0]} does not exist in {folder}")
 
 
-@lru_cache(maxsize=64)
+def real_path(path: Path) -> Path:
+    """`path.resolve()`, which asks about each folder of the way, for many files of a few folders."""
+    real = _resolved(path.parent) / path.name
+    return path.resolve() if path.name == ".." or real.is_symlink() else real
+
+
+@lru_cache(maxsize=4096)
 def _resolved(folder: Path) -> Path:
     return folder.resolve()
 
@@ -56,6 +63,12 @@ def open_medium(modality: str, path: Path) -> Any:
     Raises:
         BadItem: "missing", "empty", "truncated", "wrong type", "wrong size" or "damaged".
     """
+    if containers.leads_inside(path):
+        with containers.as_file(path) as file:
+            try:
+                return open_medium(modality, file)
+            except BadItem as error:
+                raise BadItem(error.reason, str(error).replace(str(file), str(path))) from error
     try:
         if path.is_file() and (problem := _cut_short(path)):
             raise BadItem("truncated", f"{path.name} {problem}")

@@ -50,6 +50,8 @@ class Reader(ABC):
 
     def __init__(self, source: Source, task: str = "describe") -> None:
         self.source, self.task = source, source.task or task
+        if not Path(source.path).exists():
+            raise DataError(f"there is no file {source.path}")
         if not source.folder.is_dir():
             raise DataError(f"there is no media folder {source.folder}")
 
@@ -98,12 +100,16 @@ class Reader(ABC):
             "content": [self._locate(part, message["role"], outputs) for part in message["content"]],
         }
 
-    def _locate(self, part: Part, role: str, outputs: bool) -> Part:
-        if "path" not in part:
+    def _locate(self, part: str | Part, role: str, outputs: bool) -> str | Part:
+        if isinstance(part, str) or "path" not in part:
             return part
         if role == "assistant" and part.get("caption") and not outputs:
             return {key: value for key, value in part.items() if key != "path"}
-        return {**part, "path": find(self.source.folder, part["path"])}
+        return {**part, "path": self.find(part["path"])}
+
+    def find(self, names: Sequence[str]) -> Path:
+        """The first of these files that there is; or a `BadItem`."""
+        return find(self.source.folder, names)
 
 
 class TableReader(Reader):

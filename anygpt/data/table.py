@@ -1,8 +1,6 @@
-"""The rows of a large file by number. Where they begin is kept in an index beside the file, so opening it again is quick.
+"""The rows of a large file by number. Where they begin is kept in an index beside the file (see `anygpt.data.index`).
 
-The index is an array in a hidden file, `.NAME.….rows.npy`, mapped into memory; it is made anew when the file's size or
-time has changed. Where the folder cannot be written to, it is made at every opening. Files are read with `os.pread`, so
-that worker processes may share one.
+Files are read with `os.pread`, so that worker processes may share one.
 """
 
 from __future__ import annotations
@@ -11,17 +9,17 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from anygpt.data import scanning
 from anygpt.data.errors import BadItem, DataError
+from anygpt.data.index import indexed, progress
 
 Layout = Literal["rows", "members", "csv", "tsv"]
 TOLD_EVERY = 10_000  # rows, to the progress bar
@@ -51,8 +49,8 @@ class Table:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         if not self._size:
             raise DataError(f"{path} is empty")
-        self._arrays: dict[str, np.ndarray] = {}
-        self._spans = self._indexed("rows", self._scan)
+        self._keyed: dict[str | None, np.ndarray] = {}
+        self._spans = indexed(path, self._index("rows"), self._scan)
         self._header: list[str] = []
         if layout == "csv":
             if not len(self._spans):
@@ -106,7 +104,9 @@ class Table:
 
     def find(self, field: str | None, value: Any) -> Any:
         """The first row whose `field` (of `members`: None, the key) is `value`, or None. Values compare as text."""
-        keys = self._indexed(f"keys-{field}", lambda: self._keys(field))
+        if field not in self._keyed:
+            self._keyed[field] = indexed(self.path, self._index(f"keys-{field}"), lambda: self._keys(field))
+        keys = self._keyed[field]
         wanted = _digest(value)
         place = int(np.searchsorted(keys[:, 0], wanted))
         while place < len(keys) and keys[place, 0] == wanted:
@@ -130,7 +130,7 @@ class Table:
     def _scan(self) -> np.ndarray:
         parts: list[np.ndarray] = []
         spans: list[scanning.Span] = []
-        with mmap(self._file, 0, access=ACCESS_READ) as buffer, self._bar(self._size, "B") as bar:
+        with mmap(self._file, 0, access=ACCESS_READ) as buffer, progress(self.path, self._size, "B") as bar:
             try:
                 for span in self._scanned(buffer):
                     spans.append(span)
@@ -159,7 +159,7 @@ class Table:
         """(digest, row), sorted; rows that cannot be read or lack the field are left out."""
         pairs = np.empty((len(self), 2), dtype=np.int64)
         count = 0
-        with self._bar(len(self), " rows") as bar:
+        with progress(self.path, len(self), " rows") as bar:
             for row in range(len(self)):
                 with suppress(BadItem, KeyError, TypeError):
                     record = self[row]
@@ -170,50 +170,9 @@ class Table:
         pairs = pairs[:count]
         return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
-    def _bar(self, total: int, unit: str) -> tqdm[Any]:
-        return tqdm(
-            total=total,
-            unit=unit,
-            unit_scale=True,
-            desc=f"indexing {self.path.name}",
-            delay=2,
-            leave=False,
-            disable=None,
-        )
-
-    def _indexed(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of pairs that `make` returns, from the file beside this one where it is of this very file."""
-        if name in self._arrays:
-            return self._arrays[name]
-        parts = [self.path.name, self.layout, *([self.inside] if self.inside else []), name, "npy"]
-        place = self.path.with_name("." + ".".join(parts))
-        stamp = np.array([[self._size, os.fstat(self._file).st_mtime_ns]], dtype=np.int64)
-        array = _load(place)
-        if array is None or not np.array_equal(array[:1], stamp):
-            array = np.concatenate([stamp, make()])
-            with suppress(OSError):  # a folder that cannot be written to
-                _save(place, array)
-        self._arrays[name] = array[1:]
-        return self._arrays[name]
+    def _index(self, name: str) -> str:
+        return ".".join([self.layout, *([self.inside] if self.inside else []), name])
 
 
 def _digest(value: Any) -> int:
     return int.from_bytes(hashlib.blake2b(str(value).encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def _load(path: Path) -> np.ndarray | None:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    return array if array.dtype == np.int64 and array.ndim == 2 and array.shape[1] == 2 else None
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

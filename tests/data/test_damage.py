@@ -112,6 +112,8 @@ def test_every_reader_tells_media_that_are_gone_or_empty(tmp_path: Path) -> None
         for path in files:
             spoil(path)
         for name, entry in published.items():
+            if name == "webdataset":  # its media lie in the shard: test_containers.py
+                continue
             if name == "cc3m folder" and reason == "missing":
                 with pytest.raises(DataError, match="holds no pictures"):
                     open_source(entry.source)

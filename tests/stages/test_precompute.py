@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from data_files import publish
+from command_line import HOME, environment, picture
+from data_files import publish, write_json
 from PIL import Image
+from safetensors.torch import load_file
 from short_runs import STAGES, stage_on
 
 from anygpt.config import ConfigError
-from anygpt.data import DataError
+from anygpt.data import DataError, Source
 from anygpt.data.media import open_medium
 from anygpt.model import AnyGPT
 from anygpt.precomputed import (
     EMBEDDINGS,
     FEATURES,
+    LATENTS,
+    Store,
     caption_key,
     embedding_stores,
     feature_stores,
@@ -30,6 +36,8 @@ from anygpt.precomputed import (
 from stages import encoding_alignment, precompute
 from stages.stage import Stage
 from stages.training import train
+
+TURNS = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a boat"}]
 
 
 @pytest.fixture
@@ -43,6 +51,16 @@ def stage(name: str, checkpoint: Path, folder: Path, **settings: Any) -> Stage[A
     return stage_on(STAGES[name], checkpoint, folder, **settings)
 
 
+def write_config(stage: Stage[Any], folder: Path) -> Path:
+    values = {key: v for key, v in vars(stage.config).items() if v is not None}
+    values["data"] = [
+        {key: v for key, v in vars(source).items() if v is not None} for source in values["data"]
+    ]
+    path = folder / "stage.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
@@ -52,7 +70,7 @@ def test_training_on_features_computed_before_is_the_same(
     workers: int, checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings["workers"] = workers
-    made = precompute.encoder_features(stage("encoding-alignment", checkpoint, tmp_path, **settings))
+    made = precompute.precompute(FEATURES, stage("encoding-alignment", checkpoint, tmp_path, **settings))
     assert made == {"image": 2, "audio": 0, "video": 1, "depth": 0, "thermal": 0, "imu": 0}
     train(stage("encoding-alignment", checkpoint, tmp_path / "fly", **settings | {"precomputed": None}))
 
@@ -70,13 +88,13 @@ def test_a_second_run_computes_what_is_new_or_changed(
     checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     one = stage("encoding-alignment", checkpoint, tmp_path, **settings)
-    assert sum(precompute.encoder_features(one).values()) == 3
-    assert sum(precompute.encoder_features(one).values()) == 0
+    assert sum(precompute.precompute(FEATURES, one).values()) == 3
+    assert sum(precompute.precompute(FEATURES, one).values()) == 0
     picture = tmp_path / "media" / "9.jpg"
     before = file_key(picture)
     Image.fromarray(np.full((40, 40, 3), 200, np.uint8)).save(picture)
     os.utime(picture, ns=(1, 1))
-    assert precompute.encoder_features(one)["image"] == 1
+    assert precompute.precompute(FEATURES, one)["image"] == 1
     model = AnyGPT.from_pretrained(checkpoint)
     store = feature_stores(model, Path(settings["precomputed"]))["image"]
     old, new = store.get(before), store.get(file_key(picture))
@@ -87,7 +105,7 @@ def test_a_second_run_computes_what_is_new_or_changed(
 def test_what_another_encoder_made_is_not_taken(
     checkpoint: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    precompute.encoder_features(stage("encoding-alignment", checkpoint, tmp_path, **settings))
+    precompute.precompute(FEATURES, stage("encoding-alignment", checkpoint, tmp_path, **settings))
     model = AnyGPT.from_pretrained(checkpoint)
     folder = Path(settings["precomputed"])
     assert len(feature_stores(model, folder)["image"]) == 2
@@ -102,7 +120,7 @@ def test_captions_are_embedded_once(
     checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings["denoising_weight"] = 0.0
-    made = precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    made = precompute.precompute(EMBEDDINGS, stage("decoder-alignment", checkpoint, tmp_path, **settings))
     assert made["image"] == 1 and made["audio"] >= 2
     model = AnyGPT.from_pretrained(checkpoint)
     stores = embedding_stores(model, Path(settings["precomputed"]))
@@ -134,7 +152,7 @@ def test_nextgpts_files_of_embeddings_are_read_and_those_of_another_decoder_refu
         np.save(folder / name, made.squeeze(0) if modality == "audio" else made)
     sources = [dataclasses.replace(source, embeddings=str(folder)) for source in settings["data"][1::-1]]
     settings |= {"data": tuple(sources), "denoising_weight": 0.0}
-    made = precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    made = precompute.precompute(EMBEDDINGS, stage("decoder-alignment", checkpoint, tmp_path, **settings))
     assert made["image"] == 1 and made["audio"] == 2
     stores = embedding_stores(model, Path(settings["precomputed"]))
     for (modality, caption), value in wanted.items():
@@ -144,7 +162,7 @@ def test_nextgpts_files_of_embeddings_are_read_and_those_of_another_decoder_refu
     np.save(folder / "9.jpg.npy", -wanted["image", "a boat"])
     settings["precomputed"] = str(tmp_path / "other")
     with pytest.raises(DataError, match=r"9\.jpg\.npy is not what this model's decoder makes"):
-        precompute.caption_embeddings(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+        precompute.precompute(EMBEDDINGS, stage("decoder-alignment", checkpoint, tmp_path, **settings))
 
 
 def test_latents_are_made_once(
@@ -152,10 +170,17 @@ def test_latents_are_made_once(
 ) -> None:
     """A VAE's latents of the files that the assistant makes, for the denoising loss, as on the fly but for the sample."""
     settings |= {"denoising_weight": 1.0, "denoising_steps": 1}
-    made = precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    made = precompute.precompute(LATENTS, stage("decoder-alignment", checkpoint, tmp_path, **settings))
     assert made["image"] == 1 and made["audio"] == 1
-    precompute.encoder_features(stage("decoder-alignment", checkpoint, tmp_path, **settings))
-    assert sum(precompute.latents(stage("decoder-alignment", checkpoint, tmp_path, **settings)).values()) == 0
+    precompute.precompute(FEATURES, stage("decoder-alignment", checkpoint, tmp_path, **settings))
+    assert (
+        sum(
+            precompute.precompute(
+                LATENTS, stage("decoder-alignment", checkpoint, tmp_path, **settings)
+            ).values()
+        )
+        == 0
+    )
     model = AnyGPT.from_pretrained(checkpoint)
     stores = latent_stores(model, Path(settings["precomputed"]))
     picture = open_medium("image", tmp_path / "media" / "9.jpg")
@@ -175,7 +200,7 @@ def test_latents_are_made_once(
 
     settings = {key: value for key, value in settings.items() if not key.startswith("denoising")}
     with pytest.raises(ConfigError, match="no decoder's latents"):
-        precompute.latents(stage("encoding-alignment", checkpoint, tmp_path, **settings))
+        precompute.precompute(LATENTS, stage("encoding-alignment", checkpoint, tmp_path, **settings))
 
 
 def test_by_command(
@@ -183,16 +208,7 @@ def test_by_command(
 ) -> None:
     from anygpt.cli import main
 
-    values = {
-        key: v
-        for key, v in vars(stage("encoding-alignment", checkpoint, tmp_path, **settings).config).items()
-        if v is not None
-    }
-    values["data"] = [
-        {key: v for key, v in vars(source).items() if v is not None} for source in values["data"]
-    ]
-    path = tmp_path / "stage.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path = write_config(stage("encoding-alignment", checkpoint, tmp_path, **settings), tmp_path)
     for new in ("image 2", "image 0"):
         assert main(["precompute", FEATURES, "encoding-alignment", "--config", str(path)]) == 0
         assert f"new ones: {new}" in capsys.readouterr().out
@@ -205,3 +221,69 @@ def test_by_command(
         == 2
     )
     assert "data is not set" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_on_a_ray_cluster_the_same_is_computed(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three workers, of this machine."""
+    ray = pytest.importorskip("ray")
+    from stages import ray_precompute
+
+    monkeypatch.setattr(ray_precompute, "BLOCK", 4)
+    init = ray.init
+    monkeypatch.setattr(ray, "init", lambda *given, **options: init(*given, num_cpus=3, **options))
+    for what, name in ((FEATURES, "encoding-alignment"), (EMBEDDINGS, "decoder-alignment")):
+        here = stage(name, checkpoint, tmp_path, **settings | {"precomputed": str(tmp_path / "here")})
+        there = stage(name, checkpoint, tmp_path, **settings)
+        made, same = precompute.precompute(what, here), ray_precompute.precompute(what, there)
+        assert sum(made.values()) and made.keys() == same.keys()
+        assert all(
+            made[modality] <= same[modality] for modality in made
+        )  # a file in several blocks counts again
+        files = [sorted((tmp_path / folder / what).iterdir()) for folder in ("here", "kept")]
+        assert [path.name for path in files[0]] == [path.name for path in files[1]]
+        for one, other in zip(*map(lambda paths: map(Store, paths), files)):
+            assert len(one) == len(other)
+            for key in one._places:
+                assert torch.allclose(one.get(key), other.get(key), atol=1e-5)
+        assert not any(ray_precompute.precompute(what, there).values())
+    train(stage("encoding-alignment", checkpoint, tmp_path / "run", **settings))
+    with pytest.raises(ConfigError, match="holds no|data is not set"):
+        ray_precompute.precompute(
+            FEATURES, stage("encoding-alignment", checkpoint, tmp_path, precomputed="a")
+        )
+
+
+def test_ray_that_is_not_there_is_told(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages import ray_precompute
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'anygpt\[ray\]'"):
+        ray_precompute.precompute(FEATURES, stage("encoding-alignment", checkpoint, tmp_path, **settings))
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_rows(checkpoint: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Six pictures, each of one row: nobody computes what the other does."""
+    rows = [{"id": str(i), "image": f"{i}.png", "conversations": TURNS} for i in range(6)]
+    for i in range(6):
+        picture(tmp_path / f"{i}.png", (20 + i, 20))
+    settings["data"] = (Source("llava", write_json(tmp_path / "pictures.json", rows)),)
+    path = write_config(stage("encoding-alignment", checkpoint, tmp_path, **settings), tmp_path)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m"]
+    done = subprocess.run(
+        [*command, "stages.encoding_alignment", "--config", str(path), "--precompute", FEATURES],
+        cwd=HOME,
+        env=environment() | {"ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("new ones: image 6,") == done.stdout.count("new ones") == 1
+    store = feature_stores(AnyGPT.from_pretrained(checkpoint), Path(settings["precomputed"]))["image"]
+    shards = [len(load_file(shard)) for shard in store.folder.glob("*.safetensors")]
+    assert len(store) == 6 and shards == [3, 3]

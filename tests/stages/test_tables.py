@@ -1,22 +1,27 @@
 """The stage tables beside the presets: each follows the one before, and trains here with one command."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_model
 import torch
+from accelerate.utils import set_seed
 from safetensors.torch import load_file
 from short_runs import stage_on
 
 from anygpt.cli import main
 from anygpt.cli.train import STAGES, find_tables
 from anygpt.config import AdapterConfig, AnyGPTConfig, ConfigError, InputConfig
+from anygpt.frozen import fingerprint
 from anygpt.messages import normalise
 from anygpt.model import AnyGPT
 from stages.assembly import open_model, read_preset
 from stages.config import _load, read_config
 from stages.encoding_alignment import EncodingAlignment
 from stages.query_pretraining import QueryPretraining
+from stages.stage import Stage
 from stages.training import train
 from stages.visual_instruction import VisualInstruction
 
@@ -36,14 +41,17 @@ def test_every_system_has_its_stages() -> None:
     }
 
 
-@pytest.mark.parametrize(("preset", "number"), TABLES)
-def test_a_table_is_for_its_stage_and_follows_the_one_before(preset: str, number: int) -> None:
-    from importlib import import_module
-
-    path = find_tables()[preset][number]
+def stage_of(path: Path) -> type[Stage[Any]]:
     name = _load(path)["stage"]
     module = import_module(f"stages.{name.replace('-', '_')}")
     [kind] = [value for value in vars(module).values() if getattr(value, "name", None) == name]
+    return kind
+
+
+@pytest.mark.parametrize(("preset", "number"), TABLES)
+def test_a_table_is_for_its_stage_and_follows_the_one_before(preset: str, number: int) -> None:
+    path = find_tables()[preset][number]
+    kind = stage_of(path)
     config = read_config(kind.settings, path)
     kind(config)
     if number == 1:
@@ -61,6 +69,37 @@ def run(preset: str, number: int, folder: Path, *changes: str) -> Path:
     changes = [word for setting in settings for word in ("--set", setting)]
     assert main(["train", "--preset", preset, "--stage", str(number), *changes]) == 0
     return folder / f"{preset}-{number}"
+
+
+def hashes(model: AnyGPT) -> dict[str, str]:
+    """Of all parts, trained and frozen, the latter without the way to their folder."""
+    frozen = {
+        " ".join(Path(word).name for word in name.split()): key
+        for name, key in model.frozen_fingerprint().items()
+    }
+    return frozen | {name: fingerprint(part) for name, part in model.trainable_parts().items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", find_tables())
+def test_each_stage_of_a_preset_changes_its_parts_and_nothing_else(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables = find_tables()[preset]
+    first = _load(tables[1])
+    set_seed(first.get("seed", 0))
+    before = hashes(open_model(first["model"], "assets/anygpt-tiny"))
+    for number, table in tables.items():
+        parts = (
+            ["parts=assets/anygpt-tiny"] if number == 1 else []
+        )  # anygpt-tiny's table names those of its own making
+        folder = run(preset, number, tmp_path, "batch_size=8", "examples=8", *parts)
+        after = hashes(AnyGPT.from_pretrained(folder))
+        changed = {name for name in after if after[name] != before.get(name)}
+        # BLIP-2's text part of its first stage is not kept
+        assert changed == set(stage_of(table).trains) - {"pretraining"} and before.keys() <= after.keys()
+        before = after
 
 
 @pytest.mark.slow
