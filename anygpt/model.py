@@ -152,6 +152,9 @@ class AnyGPT(nn.Module):
         arguments = fitting.llm_arguments(device, dtype)
         model = cls(config, *load_llm(find_part(config.llm, folder), dtype, **arguments), folder)
         model.fitting = fitting
+        for name, part in model.named_children():
+            if name != "llm":  # before its weights come, so that none of their digits is lost
+                part.to(dtype=dtype)
         return model
 
     @classmethod

@@ -94,7 +94,7 @@ def test_each_stage_of_a_preset_changes_its_parts_and_nothing_else(
         parts = (
             ["parts=assets/anygpt-tiny"] if number == 1 else []
         )  # anygpt-tiny's table names those of its own making
-        folder = run(preset, number, tmp_path, "batch_size=8", "examples=8", *parts)
+        folder = run(preset, number, tmp_path, "batch_size=16", "examples=32", *parts)
         after = hashes(AnyGPT.from_pretrained(folder))
         changed = {name for name in after if after[name] != before.get(name)}
         # BLIP-2's text part of its first stage is not kept
