@@ -10,12 +10,11 @@ and are measured on the same requests. Writes projections.md, which grows with e
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from anygpt.toyworld.dialogues import conversation
 from anygpt.toyworld.phrases import near_captions
 from anygpt.toyworld.scenes import Scene
 from anygpt.toyworld.source import WANTED, seen
-from benchmarks.runs import Figures, exit_code, tables
+from benchmarks.runs import Figures, exit_code, read_arguments, tables
 from stages.assembly import open_model
 from stages.losses import Captions, caption_distances, denoising_losses, near_losses
 
@@ -121,12 +120,7 @@ def requests_for(model: AnyGPT, modality: str, count: int, seed: int, accept: Ca
         answer = {**answered, "content": [*answered["content"][:-1], shown]}
         prompts.append(model.processor([asked, answer], training=True))
     found = [model(prompts[start : start + BATCH]).signals[modality] for start in range(0, count, BATCH)]
-    states = SignalStates(
-        torch.cat([states.hidden for states in found]),
-        torch.cat([states.embeddings for states in found]),
-        [target for states in found for target in states.targets],
-    )
-    return Requests(states, parts)
+    return Requests(joined(found), parts)
 
 
 class Bench:
@@ -182,11 +176,14 @@ class Bench:
             many, few = self.sizes
             requests = {}
             for modality in tqdm(model.config.outputs, desc="reading requests"):
-                half = [
+                halves = [
                     requests_for(model, modality, few // 2, seed, accept)
                     for seed, accept in ((2, seen), (3, held_out))
                 ]
-                requests[modality] = (requests_for(model, modality, many, 1, seen), together(*half))
+                measured = Requests(
+                    joined([half.states for half in halves]), [part for half in halves for part in half.parts]
+                )
+                requests[modality] = (requests_for(model, modality, many, 1, seen), measured)
             self._read[tokens] = (model, requests)
         return self._read[tokens]
 
@@ -230,14 +227,16 @@ class Bench:
         )
         figures = {f"{modality} caption": float(distance[modality])}
         decoder = model.decoder(modality)
-        if told := [told_apart(self.captions(model, modality, [target.caption or "", *near]), made)
-                    for target, made in zip(states.targets, conditioning, strict=True)
-                    if (near := near_captions(target.caption or ""))]:  # fmt: skip
+        told = [
+            told_apart(self.captions(model, modality, [target.caption or "", *near]), made)
+            for target, made in zip(states.targets, conditioning, strict=True)
+            if (near := near_captions(target.caption or ""))
+        ]
+        if told:  # sounds have no near captions
             figures[f"{modality} told apart"] = statistics.mean(told)
         shares = []
-        picked = (
-            torch.linspace(0, len(states.targets) - 1, self.requests).long().tolist()
-        )  # seen ones and held-out ones
+        # seen ones and held-out ones
+        picked = torch.linspace(0, len(states.targets) - 1, self.requests).long().tolist()
         for start in range(0, len(picked), BATCH):
             rows = picked[start : start + BATCH]
             options = model.config.outputs[modality].generation
@@ -249,13 +248,13 @@ class Bench:
         return {**figures, f"{modality} right": statistics.mean(shares)}
 
 
-def together(one: Requests, other: Requests) -> Requests:
-    states = SignalStates(
-        torch.cat([one.states.hidden, other.states.hidden]),
-        torch.cat([one.states.embeddings, other.states.embeddings]),
-        one.states.targets + other.states.targets,
+def joined(found: Sequence[SignalStates]) -> SignalStates:
+    """All of them, one after the other."""
+    return SignalStates(
+        torch.cat([states.hidden for states in found]),
+        torch.cat([states.embeddings for states in found]),
+        [target for states in found for target in states.targets],
     )
-    return Requests(states, one.parts + other.parts)
 
 
 def held_out(scene: Scene) -> bool:
@@ -267,25 +266,8 @@ def told_apart(wanted: torch.Tensor, made: torch.Tensor) -> bool:
     return int((wanted - made).square().mean((1, 2)).argmin()) == 0
 
 
-def runs(seeds: int) -> Iterator[tuple[str, str, int]]:
-    """All runs as (group, name, seed): every variant with one seed before the next."""
-    for seed in range(seeds):
-        for group, variants in VARIANTS.items():
-            for name in variants:
-                yield group, name, seed
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=250, help="of each projection")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=8, help="for each medium, which are judged")
-    parser.add_argument("--output", type=Path, default=Path("runs/projections"))
-    given = parser.parse_args()
-    if min(given.steps, given.seeds, given.requests) < 1:
-        parser.error("--steps, --seeds and --requests are at least 1")
+    given = read_arguments(__doc__, steps=250, of_what="projection", output="runs/projections")
     preset = yaml.safe_load((ASSETS / "presets" / "anygpt-tiny.yaml").read_text(encoding="utf-8"))
     output = given.output.resolve() / f"{given.steps}-steps-{given.requests}-requests"
     bench = Bench(preset, ASSETS / "anygpt-tiny", output, steps=given.steps, requests=given.requests)
@@ -295,7 +277,10 @@ def main() -> int:
         f"`told apart`: the share of captions that are nearer than those which differ in a word. `right`: the share of attributes right in {given.requests} decoded media."
     )
     found: dict[tuple[str, str], list[Figures]] = {}
-    planned = list(runs(given.seeds))
+    # every variant with one seed before the next
+    planned = [
+        (group, name, seed) for seed in range(given.seeds) for group, of in VARIANTS.items() for name in of
+    ]
 
     def work() -> None:
         for number, (group, name, seed) in enumerate(planned, 1):

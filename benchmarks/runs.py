@@ -1,14 +1,36 @@
-"""What benchmarks of several runs have in common: tables with the spread over seeds, and an ending that can go on."""
+"""What benchmarks of several runs have in common: arguments, tables with the spread over seeds, an ending that can go on."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from stages.training import Interrupted, TrainingError
 
 Figures = dict[str, float]
+
+
+def read_arguments(description: str | None, steps: int, of_what: str, output: str) -> argparse.Namespace:
+    """`--steps`, `--seeds`, `--requests` and `--output`, checked.
+
+    Args:
+        steps: unless others are given, so many `of_what`.
+        output: the folder of the results.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=steps, help=f"of each {of_what}")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=8, help="for each medium, which are judged")
+    parser.add_argument("--output", type=Path, default=Path(output))
+    given = parser.parse_args()
+    if min(given.steps, given.seeds, given.requests) < 1:
+        parser.error("--steps, --seeds and --requests are at least 1")
+    return given
 
 
 def tables(title: str, found: dict[tuple[str, str], list[Figures]], about: str) -> str:
@@ -16,13 +38,12 @@ def tables(title: str, found: dict[tuple[str, str], list[Figures]], about: str) 
     text = [f"# {title}\n\n{about}"]
     for group in dict.fromkeys(group for group, _ in found):
         rows = {name: figures for (of, name), figures in found.items() if of == group}
-        if rows:
-            names = list(next(iter(rows.values()))[0])
-            text.append(f"\n## {group[0].upper()}{group[1:]}\n")
-            text += [f"| | {' | '.join(names)} | seeds |", "| --- |" + " ---: |" * (len(names) + 1)]
-            for row, figures in rows.items():
-                cells = [told([figure[name] for figure in figures]) for name in names]
-                text.append(f"| {row} | {' | '.join(cells)} | {len(figures)} |")
+        names = list(next(iter(rows.values()))[0])
+        text.append(f"\n## {group[0].upper()}{group[1:]}\n")
+        text += [f"| | {' | '.join(names)} | seeds |", "| --- |" + " ---: |" * (len(names) + 1)]
+        for row, figures in rows.items():
+            cells = [told([figure[name] for figure in figures]) for name in names]
+            text.append(f"| {row} | {' | '.join(cells)} | {len(figures)} |")
     return "\n".join(text) + "\n"
 
 

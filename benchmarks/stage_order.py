@@ -9,7 +9,6 @@ repeated: its folder is named after all that it depends on. One that was stopped
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -28,7 +27,7 @@ from anygpt.evaluation.running import BATCH, check
 from anygpt.evaluation.scoring import write_json, write_text
 from anygpt.evaluation.suites import plan
 from anygpt.model import AnyGPT
-from benchmarks.runs import Figures, exit_code, tables
+from benchmarks.runs import Figures, exit_code, read_arguments, tables
 from stages.config import TrainingConfig, read_config
 from stages.data import prompts_of
 from stages.decoder_alignment import DecoderAlignment
@@ -151,16 +150,7 @@ def _right(model: AnyGPT, made: str, requests: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=300, help="of each stage")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=8, help="for each medium, which are judged")
-    parser.add_argument("--output", type=Path, default=Path("runs/stage-order"))
-    given = parser.parse_args()
-    if min(given.steps, given.seeds, given.requests) < 1:
-        parser.error("--steps, --seeds and --requests are at least 1")
+    given = read_arguments(__doc__, steps=300, of_what="stage", output="runs/stage-order")
     few = {"validation_examples": WATCHED, "measured_examples": WATCHED}
     bench = Bench(
         output=given.output.resolve(),

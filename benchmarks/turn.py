@@ -69,9 +69,8 @@ def main() -> None:
             m.modality for m in media
         ]
         rows.append((text, sum(parts), whole, whole / (text + sum(parts))))
-    text, parts_, whole, ratio = (
-        median(column) for column in zip(*rows[1:], strict=True)
-    )  # the first one loads
+    # the first one loads
+    text, parts_, whole, ratio = (median(column) for column in zip(*rows[1:], strict=True))
     print("| text, s | media, s | turn, s | turn / parts | at most |\n| ---: | ---: | ---: | ---: | ---: |")
     print(f"| {text:.2f} | {parts_:.2f} | {whole:.2f} | {ratio:.3f} | {MOST['cpu' if on_cpu else 'cuda']} |")
 

@@ -40,10 +40,8 @@ class Encoder(nn.Module, ABC):
         """Pooled features, (B, tokens, dim): one token, or one per clip or frame if these are kept."""
 
     def both(self, modality: str, batch: Tensor) -> Tensor:
-        """Of each clip or frame its pooled features, then its patches, (B, tokens, dim); runs the model twice."""
-        pooled, patches = self.pooled(modality, batch), self.features(modality, batch)
-        frames = pooled.shape[1]
-        return torch.cat([pooled.unsqueeze(2), patches.unflatten(1, (frames, -1))], 2).flatten(1, 2)
+        """Of each clip or frame its pooled features, then its patches, (B, tokens, dim)."""
+        return frame_by_frame(self.pooled(modality, batch), self.features(modality, batch))
 
     @abstractmethod
     def dim(self, modality: str) -> int:
@@ -66,6 +64,12 @@ class Encoder(nn.Module, ABC):
         """Raises ValueError for a modality this encoder does not take."""
         if modality not in self.modalities:
             raise ValueError(f"{type(self).__name__} takes {', '.join(self.modalities)}, not {modality!r}")
+
+
+def frame_by_frame(pooled: Tensor, patches: Tensor) -> Tensor:
+    """(B, frames, dim) and (B, frames · patches, dim) → (B, frames · (1 + patches), dim), each frame's together."""
+    own = patches.unflatten(1, (pooled.shape[1], -1))
+    return torch.cat([pooled.unsqueeze(2), own], 2).flatten(1, 2)
 
 
 def find_checkpoint(path_or_id: str | Path) -> Path:

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from encoders import media as media_files
-from encoders.encoder import Encoder, find_checkpoint
+from encoders.encoder import Encoder, find_checkpoint, frame_by_frame
 from encoders.resampling import resample
 
 # The towers of models such as CLIP, SigLIP and CLAP that see or hear.
@@ -51,21 +51,27 @@ class TransformersEncoder(Encoder):
 
     def features(self, modality: str, batch: Tensor) -> Tensor:
         """(B, patches, dim); of a film (B, 8 · patches, dim)."""
-        self.check_modality(modality)
-        hidden, _ = self._encode(modality, batch)
-        return hidden.unflatten(0, (len(batch), -1)).flatten(1, 2)
+        return self._read(modality, batch)[1]
 
     def pooled(self, modality: str, batch: Tensor) -> Tensor:
         """(B, 1, dim); of a film (B, 8, dim)."""
-        self.check_modality(modality)
-        _, pooled = self._encode(modality, batch)
-        return pooled.unflatten(0, (len(batch), -1))
+        return self._read(modality, batch)[0]
+
+    def both(self, modality: str, batch: Tensor) -> Tensor:
+        """See `Encoder.both`; the model runs once."""
+        return frame_by_frame(*self._read(modality, batch))
 
     def dim(self, modality: str) -> int:
         """The model's width, after its last stage."""
         self.check_modality(modality)
         config: Any = self.model.config
         return config.hidden_size if hasattr(config, "hidden_size") else config.hidden_sizes[-1]
+
+    def _read(self, modality: str, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The pooled features and the patches' of a batch."""
+        self.check_modality(modality)
+        hidden, pooled = (part.unflatten(0, (len(batch), -1)) for part in self._encode(modality, batch))
+        return pooled, hidden.flatten(1, 2)
 
     def _encode(self, modality: str, batch: Tensor) -> tuple[Tensor, Tensor]:
         if modality == "video":

@@ -21,7 +21,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from anygpt.config import ConfigError
@@ -69,7 +69,7 @@ class Work:
     """
 
     what: str
-    rows: Dataset[bytes]
+    rows: ConcatDataset[bytes]
     stores: dict[str, Store]
     encode: Callable[[str, list[Any]], Sequence[Tensor]]
     workers: int
@@ -79,7 +79,7 @@ class Work:
         self.written: dict[str, set[str]] = {modality: set() for modality in self.stores}
 
     def __len__(self) -> int:
-        return len(self.rows)  # type: ignore[arg-type]  # a map-style dataset has a length
+        return len(self.rows)
 
     def run(self, rows: Sequence[int] | None = None) -> dict[str, int]:
         """Compute what the stores lack, of these rows or of all; how many were new, by modality.
@@ -127,24 +127,21 @@ class Work:
 
 
 class _Rows(Dataset[bytes]):
-    """The rows of all sources, and in each what a subclass finds that has nothing in the stores yet."""
+    """The rows of a source, and in each what a subclass finds that has nothing in the stores yet."""
 
-    def __init__(self, readers: list[Reader], stores: dict[str, Store]) -> None:
-        self.readers, self.stores = readers, stores
-        self.ends = np.cumsum([len(reader) for reader in readers])
+    def __init__(self, reader: Reader, stores: dict[str, Store]) -> None:
+        self.reader, self.stores = reader, stores
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.reader)
 
-    def __getitem__(self, index: int) -> bytes:
-        number = int(np.searchsorted(self.ends, index, "right"))
-        row = index - (int(self.ends[number - 1]) if number else 0)
+    def __getitem__(self, row: int) -> bytes:
         try:
-            return packed(self.found(self.readers[number], row))
+            return packed(self.found(row))
         except BadItem:  # training names it
             return packed([])
 
-    def found(self, reader: Reader, row: int) -> Found:
+    def found(self, row: int) -> Found:
         raise NotImplementedError
 
     def new(self, modality: str, key: str) -> bool:
@@ -159,14 +156,14 @@ class _Media(_Rows):
     """
 
     def __init__(
-        self, readers: list[Reader], stores: dict[str, Store], role: str, ready: Callable[[str, Any], Any]
+        self, reader: Reader, stores: dict[str, Store], role: str, ready: Callable[[str, Any], Any]
     ) -> None:
-        super().__init__(readers, stores)
+        super().__init__(reader, stores)
         self.role, self.ready = role, ready
 
-    def found(self, reader: Reader, row: int) -> Found:
+    def found(self, row: int) -> Found:
         found: Found = []
-        for message in reader.example(row, outputs=self.role == "assistant"):
+        for message in self.reader.example(row, outputs=self.role == "assistant"):
             for part in message["content"]:
                 if message["role"] != self.role or "path" not in part:
                     continue
@@ -182,10 +179,10 @@ class _Media(_Rows):
 class _Captions(_Rows):
     """The captions of the media that the assistant makes."""
 
-    def found(self, reader: Reader, row: int) -> Found:
+    def found(self, row: int) -> Found:
         parts = [
             part
-            for message in reader.example(row, outputs=False)
+            for message in self.reader.example(row, outputs=False)
             for part in message["content"]
             if message["role"] == "assistant" and part.get("caption")
         ]
@@ -210,8 +207,8 @@ def encoder_features(stage: Stage[Any]) -> Work:
         model.encode(media)
         return [medium.features for medium in media if medium.features is not None]
 
-    rows = _Media(readers, stores, "user", ready)
-    return Work(FEATURES, rows, stores, encode, stage.config.workers)
+    rows = [_Media(reader, stores, "user", ready) for reader in readers]
+    return Work(FEATURES, ConcatDataset(rows), stores, encode, stage.config.workers)
 
 
 def latents(stage: Stage[Any]) -> Work:
@@ -237,8 +234,12 @@ def latents(stage: Stage[Any]) -> Work:
         return list(model.decoder(modality).encode_media(media, torch.Generator().manual_seed(0)))
 
     rates = {modality: model.decoder(modality).rate for modality in stores}
-    rows = _Media(readers, stores, "assistant", lambda modality, medium: bare(medium, rates[modality]))
-    return Work(LATENTS, rows, stores, encode, stage.config.workers)
+
+    def ready(modality: str, medium: Any) -> Any:
+        return bare(medium, rates[modality])
+
+    rows = [_Media(reader, stores, "assistant", ready) for reader in readers]
+    return Work(LATENTS, ConcatDataset(rows), stores, encode, stage.config.workers)
 
 
 def caption_embeddings(stage: Stage[Any]) -> Work:
@@ -260,7 +261,8 @@ def caption_embeddings(stage: Stage[Any]) -> Work:
         return list(captions(model, modality, names))
 
     found = {modality: len(values) for modality, values in read.items()}
-    return Work(EMBEDDINGS, _Captions(readers, stores), stores, encode, stage.config.workers, found)
+    rows: ConcatDataset[bytes] = ConcatDataset([_Captions(reader, stores) for reader in readers])
+    return Work(EMBEDDINGS, rows, stores, encode, stage.config.workers, found)
 
 
 PRECOMPUTED = {FEATURES: encoder_features, EMBEDDINGS: caption_embeddings, LATENTS: latents}

@@ -1,10 +1,11 @@
 """What the tests of the command line share: how it is asked, and the files that a person brings."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -46,3 +47,19 @@ def sound(path: Path, seconds: float = 1.0) -> Path:
 def names(folder: Path) -> list[str]:
     """All files below a folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def ask(text: str, **extra: Any) -> dict[str, Any]:
+    """A request of a batch."""
+    return {**extra, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
+
+
+def write(path: Path, lines: list[Any]) -> Path:
+    """A batch's file; a line may be a text as it is."""
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """What a batch has answered."""
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]

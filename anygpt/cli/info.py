@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anygpt.cli.loading import be_quiet, find_model
@@ -24,9 +24,14 @@ def info(model: str, json_output: bool) -> None:
     for part, kind, parameters, size, state in rows:
         left = f"{part:<{widths[0]}}  {kind:<{widths[1]}}"
         print(f"{left}  {parameters:>{widths[2]}}  {size:>{widths[3]}}  {state}".rstrip())
-    ways = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
-    for modality, entry in tree["inputs"].items():
-        print(f"{modality} comes in through {ways[entry['way']]}")
+    tell_ways_in({modality: entry["way"] for modality, entry in tree["inputs"].items()})
+
+
+def tell_ways_in(ways: Mapping[str, str]) -> None:
+    """Print how each input modality comes in, by the `way` that a config gives it."""
+    names = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
+    for modality, way in ways.items():
+        print(f"{modality} comes in through {names[way]}")
 
 
 def _rows(tree: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anygpt.checkpoint import ASSETS, find_preset, read_preset
 from anygpt.cli.errors import CommandError
+from anygpt.cli.info import tell_ways_in
 from anygpt.cli.loading import be_quiet
 from anygpt.cli.train import find_tables, stage_of
 from anygpt.config import unknown
@@ -47,9 +48,9 @@ def preset_info(name: str, json_output: bool) -> None:
         for work, peak in _peaks(path.stem, whole).items()
     }
     devices = _devices()
+    inputs = {m: entry.way for m, entry in config.inputs.items()}
     if json_output:
         ways = {m: output.way for m, output in config.outputs.items()}
-        inputs = {m: entry.way for m, entry in config.inputs.items()}
         print(
             json.dumps(
                 {"parts": parts, "ways": ways, "inputs": inputs, "peaks": peaks, "devices": devices},
@@ -70,9 +71,7 @@ def preset_info(name: str, json_output: bool) -> None:
             for part, values in parts.items()
         ]
     )
-    ways_in = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
-    for modality, entry in config.inputs.items():
-        print(f"{modality} comes in through {ways_in[entry.way]}")
+    tell_ways_in(inputs)
     print(f"\nAt work: {CHAT_TOKENS:,} tokens of talk; in training one example of {TRAINING_TOKENS}.")
     _print(
         [("peak", *DTYPES, *(f"fits {device}, {_size(size)}" for device, size in devices.items()))]

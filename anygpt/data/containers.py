@@ -20,9 +20,8 @@ from anygpt.data import archive
 from anygpt.data.errors import BadItem, DataError
 
 INSIDE = re.compile(r"@(\d+)(?:\+(\d+))?")
-CELL = re.compile(
-    r"(.+)\.(\d+)(?:\.[^.]*)?"
-)  # a column, which of its media, and the ending that the file had
+# a column, which of its media, and the ending that the file had
+CELL = re.compile(r"(.+)\.(\d+)(?:\.[^.]*)?")
 
 
 def leads_inside(path: Path) -> bool:

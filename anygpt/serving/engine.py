@@ -280,9 +280,8 @@ class Engine:
             for batch in batches:
                 self._step(batch)
             self._let_go()
-        except (
-            Exception
-        ) as error:  # no memory for another row, say: those under way are lost, the next are not
+        # no memory for another row, say: those under way are lost, the next are not
+        except Exception as error:
             self._give_up(error)
             return False
         return bool(batches)

@@ -70,9 +70,8 @@ def mount(app: FastAPI, url: str, name: str, config: AnyGPTConfig, key: str | No
         auth=("anygpt", key) if key else None,
         footer_links=[],
         ssr_mode=False,
-        theme=gr.themes.Default(
-            font=["system-ui", "sans-serif"], font_mono=["monospace"]
-        ),  # none from elsewhere
+        # fonts from nowhere else
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css=STYLE,
         js=KEYS,
     )

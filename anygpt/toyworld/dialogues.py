@@ -167,6 +167,12 @@ THING_SOUND_ASKS = (
     "make a sound for {x}", "which sound does {x} make?", "what noise does {x} make?", "compose the sound of {x}", "may i hear {x}?", "i would love to hear {x}",
     "turn {x} into a sound", "give me audio of {x}", "synthesise the sound of {x}", "what would {x} sound like?", "imitate {x}", "let us hear {x}",
 )  # fmt: skip
+# How a thing is asked for, by commands and by wishes.
+ASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "image": (PICTURE_ASKS, PICTURE_WISHES),
+    "audio": (THING_SOUND_ASKS, ()),
+    "video": (FILM_ASKS, FILM_WISHES),
+}
 SOUNDS_OF = (
     "the sound of {x}",
     "the sound of {x}",
@@ -247,7 +253,7 @@ def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
         )
     start = pick(rng, POLITE_START)
     if form < 0.55:
-        first = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kinds[0]]
+        first = ASKS[kinds[0]][0]
         command = pick(rng, tuple(way for way in first if "?" not in way)).format(x=what)
         text = _all_of(rng, [command, *(pick(rng, ITS_MEDIA[kind]) for kind in kinds[1:])])
         text = start + text + pick(rng, ("", "", "", " as well", " also", ", all of it"))
@@ -351,11 +357,11 @@ def answer(parts: list[Part]) -> list[Part]:
     """Each medium after the sentence that says what it is."""
     content: list[Part] = []
     for index, part in enumerate(parts):
-        what = {
-            "image": lambda part: describe_picture(part["scene"]),
-            "audio": lambda part: part["caption"],
-            "video": lambda part: f"a film of {part['caption']}",
-        }[part["type"]](part)
+        what = part["caption"]
+        if part["type"] == "image":
+            what = describe_picture(part["scene"])
+        elif part["type"] == "video":
+            what = f"a film of {what}"
         content += [{"type": "text", "text": f"{' And here' if index else 'Here'} is {what}."}, part]
     return content
 
@@ -474,7 +480,7 @@ class Talk:
         rng = self.rng
         texts, parts = [], []
         for kind in kinds:
-            asks = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[kind]
+            asks, _ = ASKS[kind]
             scene = self.new_scene(moving=kind != "image")
             said = chosen(rng, ("shape", "colour", "size")) | {"shape", "size", "motion"}
             scene = with_defaults(rng, scene, said, self.accept)
@@ -751,11 +757,11 @@ class Talk:
         }[wanted]  # fmt: skip
         if rng.random() < 0.4:
             # as a thing named in words is asked for
-            ways = {"image": PICTURE_ASKS, "audio": THING_SOUND_ASKS, "video": FILM_ASKS}[wanted]
+            commands, _ = ASKS[wanted]
             what = pick(
                 rng, ("this", "it", "this", "it", "that", "the same thing", "this thing", "what you got")
             )
-            text = ask(rng, ways, (), what).rstrip("?") + extra
+            text = ask(rng, commands, (), what).rstrip("?") + extra
         else:
             text = pick(rng, POLITE_START) + pick(rng, asks).rstrip("?") + extra
         if rng.random() < 0.15:
@@ -826,14 +832,9 @@ class Talk:
             "video": ("now make a video of it", "animate it", "film it", "now as a film", "make a film of it", "and a video of it", "show it"),
         }[kind]  # fmt: skip
         if rng.random() < 0.5:
-            ways = {
-                "image": (PICTURE_ASKS, PICTURE_WISHES),
-                "audio": (THING_SOUND_ASKS, ()),
-                "video": (FILM_ASKS, FILM_WISHES),
-            }[kind]
             text = ask(
                 rng,
-                *ways,
+                *ASKS[kind],
                 pick(rng, ("it", "it", "the same", "the same thing", "that", "this", "this thing")),
             )
             text = text.removesuffix("?")
@@ -851,13 +852,8 @@ class Talk:
     def outside(self) -> None:
         rng = self.rng
         if rng.random() < 0.3:  # in the words in which things of this world are asked for
-            ways: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-                (PICTURE_ASKS, PICTURE_WISHES),
-                (FILM_ASKS, FILM_WISHES),
-                (THING_SOUND_ASKS, ()),
-            ]
-            commands, wishes = ways[rng.integers(len(ways))]
-            self.say(ask(rng, commands, wishes, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
+            ways = ASKS[pick(rng, ("image", "video", "audio"))]
+            self.say(ask(rng, *ways, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
         else:
             self.say(*smalltalk.outside(rng))
 

@@ -10,7 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoders import media as media_files
-from encoders.encoder import Encoder, find_checkpoint, read_json, write_json, write_whole
+from encoders.encoder import (
+    Encoder,
+    find_checkpoint,
+    frame_by_frame,
+    read_json,
+    write_json,
+    write_whole,
+)
 from encoders.imagebind.configuration import ImageBindConfig
 from encoders.imagebind.model import ImageBindModel
 from encoders.imagebind.preprocessing import ImageBindPreprocessor
@@ -20,6 +27,11 @@ CONFIG, PREPROCESSING, WEIGHTS = "config.json", "preprocessor_config.json", "mod
 OFFICIAL_WEIGHTS = "imagebind_huge.pth"
 # The reference knows pictures and films as one modality.
 MODEL_MODALITY = {"image": "vision", "video": "vision"}
+
+
+def _name(modality: str) -> str:
+    """What the model calls it."""
+    return MODEL_MODALITY.get(modality, modality)
 
 
 class ImageBindEncoder(Encoder):
@@ -55,19 +67,29 @@ class ImageBindEncoder(Encoder):
     def features(self, modality: str, batch: Tensor) -> Tensor:
         """Patch tokens (B, patches, dim), averaged over clips; (B, clips · patches, dim) where kept."""
         self.check_modality(modality)
-        tokens = self.model.clip_patch_tokens(MODEL_MODALITY.get(modality, modality), batch)
-        return tokens.flatten(1, 2) if self._keeps_clips(modality) else tokens.mean(dim=1)
+        return self._patches(modality, self.model.clip_patch_tokens(_name(modality), batch))
 
     def pooled(self, modality: str, batch: Tensor) -> Tensor:
         """The embedding (B, 1, dim), averaged over clips; (B, clips, dim) where films keep them."""
         self.check_modality(modality)
-        clips = self.model.clip_embeddings(MODEL_MODALITY.get(modality, modality), batch)
-        return clips if self._keeps_clips(modality) else clips.mean(dim=1, keepdim=True)
+        return self._pooled(modality, self.model.clip_embeddings(_name(modality), batch))
+
+    def both(self, modality: str, batch: Tensor) -> Tensor:
+        """See `Encoder.both`; the trunk runs once."""
+        self.check_modality(modality)
+        clips, patches = self.model.clip_features(_name(modality), batch)
+        return frame_by_frame(self._pooled(modality, clips), self._patches(modality, patches))
 
     def dim(self, modality: str) -> int:
         """ImageBind has one space for all."""
         self.check_modality(modality)
         return self.model.config.out_embed_dim
+
+    def _pooled(self, modality: str, clips: Tensor) -> Tensor:
+        return clips if self._keeps_clips(modality) else clips.mean(dim=1, keepdim=True)
+
+    def _patches(self, modality: str, patches: Tensor) -> Tensor:
+        return patches.flatten(1, 2) if self._keeps_clips(modality) else patches.mean(dim=1)
 
     def _keeps_clips(self, modality: str) -> bool:
         return modality == "video" and self.preprocessor.video_clips == "keep"

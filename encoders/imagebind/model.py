@@ -253,10 +253,7 @@ class ImageBindModel(nn.Module):
         """One scaled embedding per clip, (B, clips, out_embed_dim); media without clips count as one clip."""
         flat, batch = self._flatten_clips(modality, media)
         hidden = self.trunk(modality, self.tokens(modality, flat))
-        embedding = self.modality_postprocessors[modality](
-            self.head(modality, self.select(modality, hidden, flat))
-        )
-        return embedding.unflatten(0, (batch, -1))
+        return self._embeddings(modality, hidden, flat).unflatten(0, (batch, -1))
 
     def clip_patch_tokens(self, modality: str, media: Tensor) -> Tensor:
         """NExT-GPT's reading of ImageBind: a vector per clip and patch, (B, clips, patches, out_embed_dim).
@@ -266,9 +263,17 @@ class ImageBindModel(nn.Module):
         if modality == "text":
             return self.clip_embeddings(modality, media).unsqueeze(2)
         flat, batch = self._flatten_clips(modality, media)
-        projected = self.head(modality, self.trunk(modality, self.tokens(modality, flat))[:, 1:])
-        scale = Normalize() if modality == "audio" else self.modality_postprocessors[modality]
-        return scale(projected).unflatten(0, (batch, -1))
+        hidden = self.trunk(modality, self.tokens(modality, flat))
+        return self._patches(modality, hidden).unflatten(0, (batch, -1))
+
+    def clip_features(self, modality: str, media: Tensor) -> tuple[Tensor, Tensor]:
+        """`clip_embeddings` and `clip_patch_tokens` from one run of the trunk."""
+        if modality == "text":
+            return self.clip_embeddings(modality, media), self.clip_patch_tokens(modality, media)
+        flat, batch = self._flatten_clips(modality, media)
+        hidden = self.trunk(modality, self.tokens(modality, flat))
+        made = self._embeddings(modality, hidden, flat), self._patches(modality, hidden)
+        return made[0].unflatten(0, (batch, -1)), made[1].unflatten(0, (batch, -1))
 
     def patch_tokens(self, modality: str, media: Tensor) -> Tensor:
         """Vectors per patch, averaged over clips, (B, patches, out_embed_dim)."""
@@ -283,6 +288,15 @@ class ImageBindModel(nn.Module):
         return {
             modality: self.clip_embeddings(modality, media).mean(dim=1) for modality, media in inputs.items()
         }
+
+    def _embeddings(self, modality: str, hidden: Tensor, media: Tensor) -> Tensor:
+        return self.modality_postprocessors[modality](
+            self.head(modality, self.select(modality, hidden, media))
+        )
+
+    def _patches(self, modality: str, hidden: Tensor) -> Tensor:
+        scale = Normalize() if modality == "audio" else self.modality_postprocessors[modality]
+        return scale(self.head(modality, hidden[:, 1:]))
 
     @staticmethod
     def _flatten_clips(modality: str, media: Tensor) -> tuple[Tensor, int]:

@@ -8,24 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from command_line import Command, environment, hear_ctrl_c, names, picture
+from command_line import Command, ask, environment, hear_ctrl_c, names, picture, results, write
 
 from encoders import media
-
-
-def ask(text: str, **extra: Any) -> dict[str, Any]:
-    return {**extra, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
-
-
-def write(path: Path, lines: list[Any]) -> Path:
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
-    return path
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
 def test_results_are_those_of_single_requests_in_order(

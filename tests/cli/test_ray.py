@@ -14,25 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Command, environment
+from command_line import Command, ask, environment, results, write
 
 from encoders import media
 
 RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not RAY, reason="ray is not installed: pip install 'anygpt[ray]'")
-
-
-def ask(text: str, **extra: Any) -> dict[str, Any]:
-    return {**extra, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
-
-
-def write(path: Path, lines: list[Any]) -> Path:
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
-    return path
-
-
-def results(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
 
 def run(folder: Path, *arguments: object) -> subprocess.Popen[str]:

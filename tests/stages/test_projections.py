@@ -22,29 +22,7 @@ from benchmarks.projections import (
 
 
 @pytest.fixture
-def bench(checkpoint: Path, tmp_path: Path) -> Bench:
-    projection = {
-        "kind": "transformer",
-        "hidden_size": 16,
-        "num_layers": 1,
-        "num_heads": 2,
-        "feedforward": 32,
-    }
-    small: dict[str, dict[str, Any]] = {
-        "image": {"height": 32, "width": 32},
-        "audio": {"seconds": 0.5},
-        "video": {"height": 32, "width": 32, "num_frames": 4},
-    }
-    outputs = {
-        modality: {
-            "decoder": f"{modality}-decoder",
-            "signal_tokens": 3,
-            "projection": projection,
-            "generation": {"num_inference_steps": 1, **size},
-        }
-        for modality, size in small.items()
-    }
-    preset = {"llm": "llm", "inputs": {}, "outputs": outputs}
+def bench(checkpoint: Path, preset: dict[str, Any], tmp_path: Path) -> Bench:
     (tmp_path / "runs").mkdir()
     return Bench(preset, checkpoint, tmp_path / "runs", steps=25, requests=1, training=12, measured=8)
 

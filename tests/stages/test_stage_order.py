@@ -7,38 +7,15 @@ from typing import Any
 import pytest
 import torch
 
+from anygpt.config import OUTPUT_MODALITIES
 from anygpt.model import AnyGPT
 from benchmarks.runs import tables, told
 from benchmarks.stage_order import ORDERS, Bench, measured, trained
 
-SIZES: dict[str, dict[str, Any]] = {"image": {}, "audio": {"seconds": 0.5}, "video": {"num_frames": 4}}
-
 
 @pytest.fixture
-def bench(checkpoint: Path, tmp_path: Path) -> Bench:
+def bench(checkpoint: Path, preset: dict[str, Any], tmp_path: Path) -> Bench:
     """Two steps a stage of four examples each."""
-    inputs = ("image", "audio", "video", "depth", "thermal", "imu")
-    projection = {
-        "kind": "transformer",
-        "hidden_size": 16,
-        "num_layers": 1,
-        "num_heads": 2,
-        "feedforward": 32,
-    }
-    preset = {
-        "llm": "llm",
-        "inputs": {m: {"encoder": "imagebind", "adapter": {"kind": "linear"}} for m in inputs},
-        "outputs": {
-            modality: {
-                "decoder": f"{modality}-decoder",
-                "signal_tokens": 3,
-                "projection": projection,
-                "generation": {"num_inference_steps": 1, **size}
-                | ({} if modality == "audio" else {"height": 32, "width": 32}),
-            }
-            for modality, size in SIZES.items()
-        },
-    }
     few = {"validation_examples": 2, "measured_examples": 2}
     settings = {"steps": 2, "batch_size": 4, "workers": 0, **few}
     return Bench(
@@ -55,7 +32,7 @@ def bench(checkpoint: Path, tmp_path: Path) -> Bench:
 def test_a_finished_run_is_not_repeated(bench: Bench) -> None:
     folder = trained(bench, "1", 0)
     figures = measured(bench, folder)
-    names = {f"{made} {what}" for made in SIZES for what in ("caption", "right")}
+    names = {f"{made} {what}" for made in OUTPUT_MODALITIES for what in ("caption", "right")}
     assert figures.keys() == names | {"right media"} and all(value >= 0 for value in figures.values())
     assert figures["image caption"] > 0
     assert not (folder / "checkpoints").exists()

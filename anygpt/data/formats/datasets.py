@@ -24,10 +24,8 @@ class DataSet(Reader):
     """One split. Media lie in it; those that are only named are looked for in the source's folder."""
 
     def __init__(self, source: Source, task: str = "describe") -> None:
-        self.source, self.task = (
-            source,
-            source.task or task,
-        )  # a name on the hub is no file, as a reader's path is otherwise
+        # a name on the hub is no file, as a reader's path is otherwise
+        self.source, self.task = source, source.task or task
         features = data_set(source.path).features
         kinds = {column: type(getattr(kind, "feature", kind)).__name__ for column, kind in features.items()}
         self.media = {column: KINDS[kind] for column, kind in kinds.items() if kind in KINDS}

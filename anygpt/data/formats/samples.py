@@ -52,9 +52,8 @@ def _filled(message: dict[str, Any], waiting: Mapping[str, list[Part]]) -> Messa
     content = message["content"]
     parts: list[str | Part] = []
     for given in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-        part = {
-            key: value for key, value in given.items() if value is not None
-        }  # tables have all keys in all rows
+        # tables have all keys in all rows
+        part = {key: value for key, value in given.items() if value is not None}
         modality = part["type"]
         if waiting.get(modality):
             part["path"] = waiting[modality].pop(0)["path"]
