@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from anygpt.toyworld import lessons, questions, smalltalk
+from anygpt.toyworld import boxes, lessons, questions, smalltalk
 from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
 from anygpt.toyworld.phrases import (
     BACKGROUND_WORDS,
@@ -496,6 +496,10 @@ class Talk:
         self.scene, self.kind = self.new_scene(two_things=0.45), "image"
         self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
 
+    def given_pair(self) -> None:
+        self.scene, self.kind = self.new_scene(two_things=1.0), "image"
+        self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
+
     def caption_image(self) -> None:
         """A picture without a question, and its caption."""
         part = image_part(self.new_scene())
@@ -511,6 +515,10 @@ class Talk:
     def lesson(self) -> None:
         """Exchanges that teach a word or a way to answer, and one that asks for it."""
         self.messages += lessons.lesson(self.rng, self.accept).messages
+
+    def grounding(self) -> None:
+        """Talk about boxes."""
+        self.messages += boxes.talk(self.rng, self.accept)
 
     def given_video(self) -> None:
         self.scene, self.kind = self.new_scene(moving=True), "video"
@@ -891,8 +899,7 @@ class Talk:
         self.say(text, reply)
 
 
-# How conversations begin, with weights. Other mixtures may also name `caption_image`,
-# `ask_several` and `lesson`.
+# How conversations begin, with weights.
 STARTS: dict[str, float] = {
     "request_picture": 8,
     "request_film": 4,
@@ -912,6 +919,13 @@ STARTS: dict[str, float] = {
     "nothing_shown": 0.8,
     "untold": 1.2,
 }
+OTHER_STARTS = (
+    "given_pair",
+    "caption_image",
+    "ask_several",
+    "lesson",
+    "grounding",
+)  # which mixtures may also name
 
 
 def conversation(

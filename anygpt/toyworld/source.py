@@ -10,15 +10,14 @@ from torch.utils.data import Dataset
 
 from anygpt.config import ConfigError, unknown
 from anygpt.messages import Conversation
-from anygpt.toyworld import boxes
-from anygpt.toyworld.dialogues import STARTS, Part, conversation
+from anygpt.toyworld.dialogues import OTHER_STARTS, STARTS, Part, conversation
 from anygpt.toyworld.drawing import FRAME_RATE, draw_depth, draw_film, draw_picture, draw_thermal, noisy
 from anygpt.toyworld.scenes import Scene
 from anygpt.toyworld.sounds import IMU_RATE, RATE, feel, play
 from encoders.media import Audio, Imu, Video
 
 SIDE, FRAMES = 64, 8
-NAMES = (*STARTS, "caption_image", "ask_several", "lesson", "grounding")  # of all ways to begin
+NAMES = (*STARTS, *OTHER_STARTS)  # of all ways to begin
 
 
 def seen(scene: Scene) -> bool:
@@ -32,7 +31,7 @@ class ToyWorld(Dataset[Conversation]):
     Args:
         size: how many.
         seed: another seed, other conversations.
-        starts: how conversations begin: some of `NAMES`, with weights; "grounding" is talk about boxes.
+        starts: how conversations begin: some of `NAMES`, with weights.
         turns: numbers of exchanges; each conversation has one of them.
         draw_outputs: in which share of the conversations to draw also what the assistant answers with, as the
             denoising loss needs it: pictures and 8 frames of films, of 64 pixels.
@@ -70,13 +69,7 @@ class ToyWorld(Dataset[Conversation]):
             raise IndexError(f"conversation {index} of {self.size}")
         rng = np.random.default_rng([self.seed, index])
         turns = self.turns[int(rng.integers(len(self.turns)))]
-        grounding = self.starts.get("grounding", 0) / sum(self.starts.values())
-        # mixtures without it draw what they drew before there was any
-        if grounding and rng.random() < grounding:
-            messages = boxes.talk(rng, self.accept)
-        else:
-            others = {name: weight for name, weight in self.starts.items() if name != "grounding"}
-            messages = conversation(rng, turns=turns, starts=others, accept=self.accept)
+        messages = conversation(rng, turns=turns, starts=self.starts, accept=self.accept)
         draw_outputs = rng.random() < self.draw_outputs
 
         def drawn(role: str, part: Part) -> Part:
