@@ -213,8 +213,9 @@ def create(
             body, uploads = await _form(request, VideoBody, ("input_reference",))
         settings = body.settings()
         check_makes("video")
-        rate = float(model.decoder("video").rate or 0)
-        frames = body.num_frames or (round(body.seconds * rate) if body.seconds else None)
+        frames = body.num_frames or (
+            round(body.seconds * service.engine.rate("video")) if body.seconds else None
+        )
         if frames is not None:
             if not 1 <= frames <= MAX_FRAMES:
                 raise ApiError(400, f"a film has 1 to {MAX_FRAMES} frames, not {frames}", param="seconds")
