@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving_ray [MODEL] [--replicas 3] [--requests 300] [--rate 3]
 
-The server is a process of its own, and so is each replica; one of the LLM's and of the picture decoder's, by lot and whether it serves
-or is still starting, gets SIGKILL. Every third request is for a picture. Each answer is compared with the one that its question
+The server is a process of its own, and so is each replica; in turn one of the LLM's and one of the picture decoder's, whether it
+serves or is still starting, gets SIGKILL. Every third request is for a picture. Each answer is compared with the one that its question
 got before anything was killed. The machine must be Linux.
 """
 
@@ -63,9 +63,9 @@ def kill(server: Server, over: threading.Event, killed: list[str]) -> None:
     """Kill a replica every ten seconds."""
     lot = random.Random(0)
     while not over.wait(EVERY):
-        if found := sorted(replicas(server)):
-            process, kind = lot.choice(found)
-            os.kill(process, signal.SIGKILL)
+        kind = KILLED[len(killed) % len(KILLED)]
+        if found := sorted(process for process, its in replicas(server) if its == kind):
+            os.kill(lot.choice(found), signal.SIGKILL)
             killed.append(kind)
 
 
