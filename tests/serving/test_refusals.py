@@ -176,6 +176,14 @@ def test_a_body_that_does_not_come_is_not_waited_for(shipped: AnyGPT) -> None:
             assert connection.recv(2**16).startswith(b"HTTP/1.1 408")
 
 
+def test_a_full_queue_says_when_to_come_again(shipped: AnyGPT) -> None:
+    with serving(shipped, Limits(queue=1)) as server:
+        status, headers, told = server.ask("POST", CHAT, {"messages": HELLO, "n": 2})
+        assert status == 429 and int(headers["retry-after"]) >= 1
+        assert json.loads(told)["error"]["code"] == "queue_full"
+        assert server.ask("POST", CHAT, {"messages": HELLO})[0] == 200
+
+
 def test_lying_and_long_films(server: Server, tmp_path: Path) -> None:
     status, error = server.error("POST", CHAT, with_part("video", as_url(lying_film(tmp_path, 4))))
     assert status == 400 and "says that it lasts 20.0 s, and holds 5.0 s" in error["message"]
