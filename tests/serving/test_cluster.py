@@ -1,6 +1,7 @@
 """The server on Ray Serve: the same answers as without, also when replicas die; how many do, `benchmarks.serving_ray` measures."""
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ pytest.importorskip("ray.serve", reason="needs the extra `ray`")
 import ray
 import tiny_model
 from ray import serve
-from servers import Server, serving
+from servers import SAMPLES, Server, serving
 
 from anygpt.config import OutputConfig, ProjectionConfig
 from anygpt.marks import Caption
@@ -71,7 +72,7 @@ def test_answers_are_those_of_one_process(server: Server, checkpoint: Path) -> N
 
 def test_a_picture_goes_in_as_with_one_process(server: Server, checkpoint: Path) -> None:
     """The front reads it, and the LLM elsewhere sees it."""
-    url = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+    url = f"data:image/png;base64,{base64.b64encode((SAMPLES / 'picture.png').read_bytes()).decode()}"
     shown = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what is this?"}]
     messages = {"messages": [{"role": "user", "content": shown}]}
     with serving(AnyGPT.from_pretrained(checkpoint)) as alone:
@@ -97,8 +98,8 @@ def test_a_client_that_leaves_stops_the_decoder(server: Server) -> None:
     more: dict[str, Any] = {
         "modalities": ["image"],
         "num_inference_steps": 200,
-        "height": 512,
-        "width": 512,
+        "height": 256,
+        "width": 256,
         "stream_options": {"include_progress": True},
     }
     with server.client() as client:
