@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -25,7 +26,13 @@ def load_llm(
     Raises:
         ConfigError: it is in neither, or it cannot be loaded that way.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoTokenizer,
+        GenerationConfig,
+    )
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -34,6 +41,8 @@ def load_llm(
         if outline:
             with torch.device("meta"):
                 llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), dtype=dtype)
+            with suppress(OSError):  # not every model has settings of its own for this
+                llm.generation_config = GenerationConfig.from_pretrained(name)
             return llm, AutoTokenizer.from_pretrained(name)
         kind = AutoConfig.from_pretrained(name)
         # an LLM with eyes is filed elsewhere

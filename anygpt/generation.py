@@ -269,7 +269,7 @@ def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memor
         yield TextDelta(refused)
         yield Done(reply)
         return
-    making = Making(model, reply, options)
+    maker = MediaMaker(model, reply, options)
     try:
         for _, item in think(model, [prompt], options, memory):
             # the reading of a run of signal tokens is a part of making its medium
@@ -278,13 +278,13 @@ def _answer(model: AnyGPT, prompt: Prompt, reply: Reply, options: Options, memor
                 reply.add_text(item)
                 yield TextDelta(item)
             else:
-                yield making.begin(item)
-            yield from making.complete(wait=not overlaps(model))
+                yield maker.begin(item)
+            yield from maker.complete(wait=not overlaps(model))
             started = time.perf_counter()
         reply.spend("text", time.perf_counter() - started)
-        yield from making.complete(wait=True)
+        yield from maker.complete(wait=True)
     finally:
-        making.stop()
+        maker.stop()
     yield Done(reply)
 
 
@@ -294,7 +294,7 @@ def overlaps(model: AnyGPT) -> bool:
     return model.device.type != "cpu" and not model.fitting.takes_turns
 
 
-class Making:
+class MediaMaker:
     """The media of one answer, made one after the other in a thread of their own."""
 
     def __init__(self, model: AnyGPT, reply: Reply, options: Options) -> None:

@@ -95,10 +95,12 @@ class Server:
 
 
 @contextmanager
-def serving(model: str) -> Iterator[Server]:
+def serving(model: str, *options: str) -> Iterator[Server]:
     """A server as a person starts it."""
-    command = [sys.executable, "-m", "anygpt", "serve", model, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "anygpt", "serve", model, "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:  # Ray tells of each death on stdout
         try:
             assert process.stderr is not None
             found = None

@@ -71,17 +71,21 @@ def load_model(folder: Path, config: AnyGPTConfig, loading: dict[str, Any]) -> A
     The decoders' imports happen as well, so that they do not hold up the first picture in the midst of an answer.
     """
     be_quiet()
-    import torch
-
     from anygpt.model import AnyGPT
 
-    dtype = {"dtype": getattr(torch, loading["dtype"])} if "dtype" in loading else {}
-    model = AnyGPT.from_pretrained(folder, **{**loading, **dtype})
+    model = AnyGPT.from_pretrained(folder, **with_torch(loading))
     for output in config.outputs.values():
         index = folder / output.decoder / "model_index.json"
         if index.is_file():
             _import_parts(json.loads(index.read_text(encoding="utf-8")))
     return model
+
+
+def with_torch(loading: dict[str, Any]) -> dict[str, Any]:
+    """What `anygpt.fitting.read_loading` gives, as `AnyGPT.from_pretrained` takes it."""
+    import torch
+
+    return loading | ({"dtype": getattr(torch, loading["dtype"])} if "dtype" in loading else {})
 
 
 def _import_parts(index: dict[str, Any]) -> None:

@@ -19,14 +19,13 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from anygpt.generation import MediaDone, MediaProgress, TextDelta
 from anygpt.messages import Conversation
 from anygpt.serving.conversation import conversation_of
 from anygpt.serving.door import Door
 from anygpt.serving.engine import Engine
-from anygpt.serving.errors import ApiError, as_api_error
+from anygpt.serving.errors import EXPECTED, ApiError, as_api_error
 from anygpt.serving.intake import Intake
 from anygpt.serving.limits import MAX_FRAMES, MAX_MEDIA, Limits
 from anygpt.serving.metrics import Metrics
@@ -73,7 +72,7 @@ def create(
 
     app = FastAPI(title="anygpt", docs_url=None, redoc_url=None, lifespan=life)
     app.add_middleware(Door, key=api_key, most=limits.bytes, patience=limits.time, metrics=service.metrics)
-    for kind in (Exception, HTTPException):
+    for kind in (*EXPECTED, Exception):  # those that are named do not come into the log with a traceback
         app.add_exception_handler(kind, _tell_error)
     app.add_exception_handler(RequestValidationError, _tell_mistake)
     created = int(time.time())
@@ -213,8 +212,9 @@ def create(
             body, uploads = await _form(request, VideoBody, ("input_reference",))
         settings = body.settings()
         check_makes("video")
-        rate = float(model.decoder("video").rate or 0)
-        frames = body.num_frames or (round(body.seconds * rate) if body.seconds else None)
+        frames = body.num_frames or (
+            round(body.seconds * service.engine.rate("video")) if body.seconds else None
+        )
         if frames is not None:
             if not 1 <= frames <= MAX_FRAMES:
                 raise ApiError(400, f"a film has 1 to {MAX_FRAMES} frames, not {frames}", param="seconds")

@@ -3,14 +3,17 @@
     application ──► Cluster ──► LLM replicas: each an engine of its own that leaves media to others
                        └──────► decoder replicas: each makes one medium at a time
 
-The application, its queue and the reading of prompts stay where `anygpt serve --ray` runs. What a replica that dies had begun,
-another one begins anew; the client is told nothing twice, as the same request is answered in the same way. It needs the extra `ray`.
+The application, its queue and the reading of prompts stay where `anygpt serve --ray` runs (see `front`). What a replica that dies
+had begun, another one begins anew; the client is told nothing twice, as the same request is answered in the same way. It needs the
+extra `ray`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -22,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 import torch
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.handle import DeploymentHandle
 
 from anygpt.checkpoint import read_config
 from anygpt.fitting import Fitting
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 NAME = "anygpt"  # of the Ray Serve application
 SWEEP = 0.2  # seconds between two looks for answers that nobody waits for
 PATIENCE = 1.0  # seconds before what a dead replica had begun is begun anew
+HEALTH = 2.0  # seconds between two looks whether replicas live; one that died is replaced after the next
 
 
 @dataclass
@@ -64,29 +69,34 @@ class Written:
 
 @dataclass
 class Made:
-    """A medium, and what its decoder was given, (tokens, dim)."""
+    """A medium, what its decoder was given, (tokens, dim), and the settings that the decoder has unless told otherwise."""
 
     medium: Any
     given: torch.Tensor
+    defaults: dict[str, Any]
 
 
 class Thinker(Engine):
     """An engine that makes no media, but tells what to give to their decoders."""
 
+    def start(self) -> None:
+        """Begin to work, without decoders."""
+        self._thread.start()
+
     def _want(self, job: Job, item: Run | Caption) -> None:
         wanted: Any = item
         if isinstance(item, Run):
-            wanted = Given(item.modality, conditioning(self.model, item.modality, [item])[0])
+            wanted = Given(item.modality, conditioning(self.model, item.modality, [item])[0].cpu())
         job.say(wanted)
 
 
 class LLM:
     """A replica of the LLM."""
 
-    def __init__(self, folder: str, limits: Limits) -> None:
+    def __init__(self, folder: str, loading: dict[str, Any], limits: Limits) -> None:
         from anygpt.model import AnyGPT
 
-        self.engine = Thinker(AnyGPT.from_pretrained(folder), limits, Metrics())
+        self.engine = Thinker(AnyGPT.from_pretrained(folder, **loading), limits, Metrics())
         self.engine.start()
 
     async def answer(
@@ -107,19 +117,22 @@ class LLM:
 class DecoderReplica:
     """A replica of one decoder."""
 
-    def __init__(self, folder: str, modality: str) -> None:
+    def __init__(self, folder: str, loading: dict[str, Any], modality: str) -> None:
         from anygpt.decoding import load_decoder
 
         root = Path(folder)
-        config = read_config(root)
         self.decoder = load_decoder(
             modality,
-            config.outputs[modality],
+            read_config(root).outputs[modality],
             root if root.is_dir() else root.parent,
-            device=torch.device("cpu"),
-            dtype=torch.float32,
-            fitting=Fitting(),
+            device=torch.device(loading.get("device", "cpu")),
+            dtype=loading.get("dtype", torch.float32),
+            fitting=loading.get("fitting") or Fitting(),
         )
+
+    def rate(self) -> float:
+        """As `Engine.rate`."""
+        return float(self.decoder.rate or 0)
 
     async def make(
         self, wanted: Caption | Given, seed: int, settings: dict[str, Any]
@@ -140,7 +153,8 @@ class DecoderReplica:
                 given = self.decoder.encode_text([wanted.text])
             else:
                 given = wanted.conditioning[None]
-            return Made(decode(self.decoder, given, [seed], callback=progress, **settings)[0], given[0])
+            (medium,) = decode(self.decoder, given, [seed], callback=progress, **settings)
+            return Made(medium, given[0].cpu(), self.decoder.defaults)
 
         made = loop.run_in_executor(None, work)
         made.add_done_callback(lambda _: news.put_nowait(None))
@@ -152,60 +166,121 @@ class DecoderReplica:
             stopped.set()
 
 
-class Cluster:
-    """Takes the place of an `Engine`; all but `start` and `close` is called in the event loop.
+@contextlib.contextmanager
+def on_ray(processes: int) -> Iterator[None]:
+    """Have Ray as long as this lasts: the cluster that RAY_ADDRESS names, without our deployments afterwards, or one of this
+    machine alone, with room for so many processes however few CPUs there are.
+
+    Raises:
+        ConnectionError: there is no cluster at RAY_ADDRESS.
+    """
+    alone = "RAY_ADDRESS" not in os.environ
+    # the work is no less urgent than any other, as Ray would have it; beside some, replicas would take minutes to start
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    given = {"address": "local", "num_cpus": processes} if alone else {}
+    ray.init(log_to_driver=False, logging_level="error", include_dashboard=False, **given)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        if not alone:
+            for name in serve.status().applications:
+                if name.startswith(NAME):
+                    serve.delete(name)
+        ray.shutdown()
+
+
+def deploy(
+    folder: Path,
+    loading: dict[str, Any],
+    replicas: tuple[int, int],
+    model: AnyGPT,
+    limits: Limits,
+    metrics: Metrics,
+) -> Cluster:
+    """Have replicas started, and wait until they are there.
 
     Args:
         folder: the checkpoint; every machine must have it there.
+        loading: how replicas load it, as `AnyGPT.from_pretrained` takes it; on a GPU each has one to itself.
         replicas: of the LLM and of each decoder, at least and at most.
+        model, limits, metrics: see `Cluster`.
+    """
+    least, most = replicas
+    needs = {"num_cpus": 1, "num_gpus": int(str(loading.get("device", "cpu")).startswith("cuda"))}
+
+    def target(kind: type, name: str, at_once: int, *given: Any) -> serve.RunTarget:
+        scaling = {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": at_once}
+        deployment = serve.deployment(
+            kind,
+            name=name,
+            max_ongoing_requests=at_once,
+            autoscaling_config=scaling,
+            health_check_period_s=HEALTH,
+            ray_actor_options=needs,
+        )
+        bound = deployment.bind(str(folder), loading, *given)
+        return serve.RunTarget(bound, name=f"{NAME}-{name}", route_prefix=None)
+
+    modalities = list(model.config.outputs)
+    targets = [target(LLM, "llm", limits.batch, limits)]
+    targets += [target(DecoderReplica, modality, 1, modality) for modality in modalities]
+    serve.start(proxy_location="Disabled")  # clients talk to the application
+    llm, *decoders = serve.run_many(targets)
+    makers = dict(zip(modalities, decoders, strict=True))
+    return Cluster(model, limits, metrics, llm, makers, limits.batch * most + limits.queue)
+
+
+class Cluster:
+    """Takes the place of an `Engine`; all but `close` is called in the event loop.
+
+    Args:
+        model: what prompts were read with; it need not be able to think (see `front`).
+        llm: asks a replica of the LLM.
+        decoders: ask a replica of each modality's decoder.
+        most: answers that are made or wait, at most.
     """
 
     def __init__(
-        self, folder: Path, replicas: tuple[int, int], model: AnyGPT, limits: Limits, metrics: Metrics
+        self,
+        model: AnyGPT,
+        limits: Limits,
+        metrics: Metrics,
+        llm: DeploymentHandle,
+        decoders: dict[str, DeploymentHandle],
+        most: int,
     ) -> None:
-        self.folder = folder
-        self.replicas = replicas
         self.model = model
         self.limits = limits
         self.metrics = metrics
+        self._most = most
+        self._llm = llm.options(stream=True)
+        self._decoders = {modality: handle.options(stream=True) for modality, handle in decoders.items()}
+        asked = {modality: handle.rate.remote() for modality, handle in decoders.items()}
+        self._rates = {modality: answer.result() for modality, answer in asked.items()}
         self._held = 0
         self._closing = False
         self._jobs: dict[asyncio.Task[None], Job] = {}
         metrics.running.set_function(lambda: len(self._jobs))
 
     def start(self) -> None:
-        """Deploy; returns when a replica of each is there."""
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False)
-        serve.start(proxy_location="Disabled")  # clients talk to the application
-        least, most = self.replicas
-        together = self.limits.batch
-
-        def deployment(kind: type, name: str, at_once: int, *given: Any) -> Any:
-            scaling = {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": at_once}
-            made = serve.deployment(kind, name=name, max_ongoing_requests=at_once, autoscaling_config=scaling)
-            return made.bind(str(self.folder), *given)
-
-        def run(deployed: Any, name: str) -> Any:
-            return serve.run(deployed, name=f"{NAME}-{name}", route_prefix=None).options(stream=True)
-
-        self._llm = run(deployment(LLM, "LLM", together, self.limits), "llm")
-        self._decoders = {
-            modality: run(deployment(DecoderReplica, modality, 1, modality), modality)
-            for modality in self.model.config.outputs
-        }
+        """The replicas are there and at work already."""
 
     @property
     def alive(self) -> bool:
         """Whether Ray is there."""
         return ray.is_initialized()
 
+    def rate(self, modality: str) -> float:
+        """As `Engine.rate`."""
+        return self._rates[modality]
+
     @contextlib.contextmanager
     def places(self, count: int) -> Iterator[None]:
         """As `Engine.places`; a place is free as long as there are fewer answers than the replicas and the queue hold."""
         if self._closing:
             raise Closing
-        if len(self._jobs) + self._held + count > self.limits.batch * self.replicas[1] + self.limits.queue:
+        if len(self._jobs) + self._held + count > self._most:
             raise Busy(1.0)
         self._held += count
         try:
@@ -221,12 +296,10 @@ class Cluster:
             self._jobs[asyncio.create_task(self._answer(job))] = job
 
     def close(self) -> None:
-        """Finish what was taken, and take the deployments down."""
+        """Finish what was taken."""
         self._closing = True
         while self._jobs:
             time.sleep(SWEEP)
-        for name in ("llm", *self._decoders):
-            serve.delete(f"{NAME}-{name}")
 
     async def _answer(self, job: Job) -> None:
         work = asyncio.ensure_future(self._work(job))
@@ -279,8 +352,7 @@ class Cluster:
                         making.job.tell(MediaProgress(modality, making.index, *event))
         except Exception as error:
             raise as_mistake(error, modality, settings) from error
-        defaults = self.model.decoder(modality).defaults
-        making.finish(last.medium, last.given, defaults, time.perf_counter() - begun, 1)
+        making.finish(last.medium, last.given, last.defaults, time.perf_counter() - begun, 1)
         self.metrics.media.labels(modality).inc()
 
 
@@ -298,5 +370,7 @@ async def _again_if_it_dies(method: Any, *given: Any) -> AsyncGenerator[Any, Non
             return
         except RayActorError:
             await asyncio.sleep(PATIENCE)
+        except RayTaskError as error:  # what the method raised, with a traceback for a message
+            raise error.cause from None
         finally:
             stream.cancel()

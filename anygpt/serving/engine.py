@@ -198,8 +198,14 @@ class Engine:
         metrics.running.set_function(lambda: len(self._flying))
 
     def start(self) -> None:
-        """Begin to work."""
+        """Load the decoders, so that no answer waits for them, and begin to work."""
+        for modality in self.model.config.outputs:
+            self.model.decoder(modality)
         self._thread.start()
+
+    def rate(self, modality: str) -> float:
+        """Of the modality's decoder: frames or samples a second, and 0 for pictures."""
+        return float(self.model.decoder(modality).rate or 0)
 
     @contextmanager
     def places(self, count: int) -> Iterator[None]:

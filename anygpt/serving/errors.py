@@ -67,6 +67,10 @@ class Gone(Exception):
     """The client has left."""
 
 
+# what clients are told and nobody need look into
+EXPECTED = (HTTPException, *MISTAKES, Busy, Closing, OverTime, Gone)
+
+
 def as_api_error(error: BaseException) -> ApiError:
     """Any error as one that a client can be told; what is no fault of the request goes to the log."""
     match error:

@@ -160,9 +160,7 @@ class Service:
     def start(self) -> None:
         """Load what is loaded lazily, so that no answer waits for it, and begin to work."""
         for modality in self.model.config.inputs:
-            self.model.encoder(modality)
-        for modality in self.model.config.outputs:
-            self.model.decoder(modality)
+            self.model.reader(modality)
         self.engine.start()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import tiny
 import tiny_model
 import torch
 from PIL import Image
+from servers import serving
 
 from anygpt import AnyGPT
 from anygpt.cli import main
@@ -173,6 +176,24 @@ def test_chat_saves_and_says_which_way(
     capsys.readouterr()
     assert main(["info", str(tmp_path / "saved")]) == 0
     assert "image comes in through the LLM's own eyes" in capsys.readouterr().out
+
+
+def test_the_server_shows_it_pictures(model: AnyGPT) -> None:
+    shown, file = picture(24, 16, seed=1), io.BytesIO()
+    shown.save(file, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "what is this?"}]
+    body = {
+        "messages": [{"role": "user", "content": parts}],
+        "seed": 0,
+        "max_tokens": 20,
+        "modalities": ["text"],
+    }
+    with serving(model) as server:
+        status, _, answer = server.ask("POST", "/v1/chat/completions", body)
+    assert status == 200, answer
+    expected = model.chat(asked(shown), max_new_tokens=20, modalities=[]).text
+    assert json.loads(answer)["choices"][0]["message"]["content"] == expected
 
 
 def test_what_does_not_go_is_told(folder: Path, model: AnyGPT) -> None:

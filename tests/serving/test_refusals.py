@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import logging
 import socket
 import struct
 import threading
@@ -117,10 +118,17 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "words"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_a_bad_request_is_told_what_is_wrong(server: Server, body: Any, status: int, words: str) -> None:
+def test_a_bad_request_is_told_what_is_wrong(
+    server: Server, body: Any, status: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(caplog.handler)
     got, error = server.error("POST", CHAT, body)
+    server.ask("GET", "/health")  # what the first request leaves in the log comes before its answer
+    log.removeHandler(caplog.handler)
     assert (got, error["type"]) == (status, "invalid_request_error")
     assert words in error["message"] and "/tmp" not in error["message"]
+    assert not caplog.records  # it is the client's affair
 
 
 def test_other_routes_methods_and_forms(server: Server) -> None:
@@ -174,6 +182,14 @@ def test_a_body_that_does_not_come_is_not_waited_for(shipped: AnyGPT) -> None:
             head = f"POST {CHAT} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
             connection.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"messages"'.encode())
             assert connection.recv(2**16).startswith(b"HTTP/1.1 408")
+
+
+def test_a_full_queue_says_when_to_come_again(shipped: AnyGPT) -> None:
+    with serving(shipped, Limits(queue=1)) as server:
+        status, headers, told = server.ask("POST", CHAT, {"messages": HELLO, "n": 2})
+        assert status == 429 and int(headers["retry-after"]) >= 1
+        assert json.loads(told)["error"]["code"] == "queue_full"
+        assert server.ask("POST", CHAT, {"messages": HELLO})[0] == 200
 
 
 def test_lying_and_long_films(server: Server, tmp_path: Path) -> None:
