@@ -69,8 +69,8 @@ class InputConfig:
     """One modality the model takes.
 
     Attributes:
-        way: through an encoder and a trained `adapter`, or through the `llm`'s own eyes, of an LLM that has some: then nothing
-            else is needed here but `around`.
+        way: through an encoder and a trained `adapter`, or through the `llm`'s own eyes or ears, of an LLM that has them: then
+            nothing else is needed here but `around`.
         encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
         features: `pooled` embeddings, `patches` (every token of the encoder's last layer), or `both`: of each frame the
             pooled embedding, then its patches.
@@ -192,7 +192,7 @@ class AnyGPTConfig:
                 raise ConfigError(
                     f"inputs.{modality}: the key 'encoder' is missing"
                     if entry.way == "adapter"
-                    else f"inputs.{modality}: the LLM's own eyes have no encoder beside them; leave out {entry.encoder!r}"
+                    else f"inputs.{modality}: the LLM's own senses have no encoder beside them; leave out {entry.encoder!r}"
                 )
             if entry.features not in (forms := typing.get_args(Features)):
                 raise ConfigError(f"inputs.{modality}.features: {unknown('form', entry.features, forms)}")
@@ -218,7 +218,7 @@ class AnyGPTConfig:
         own = [modality for modality in self.inputs if modality not in self.adapted]
         if own and (cross is not None or self.media_attention == "bidirectional"):
             raise ConfigError(
-                f"inputs.{own[0]}.way: the LLM's own eyes go with its own attention, without cross_attention and causal"
+                f"inputs.{own[0]}.way: the LLM's own senses go with its own attention, without cross_attention and causal"
             )
 
     @classmethod
