@@ -101,6 +101,8 @@ class OutputConfig:
             vocabulary: Lester et al. 2021, section 3.2). None starts near the mean of all rows.
         way: how the LLM says what to make: by `signals`, which are trained, or through `captions`, which an instruct
             LLM writes and the decoder's own text encoder reads. The trained parts are there in both ways.
+        scheduler: the diffusers class that samples, e.g. "DPMSolverMultistepScheduler", which makes do with fewer steps; None
+            takes the pipeline's own.
     """
 
     decoder: str
@@ -110,6 +112,7 @@ class OutputConfig:
     generation: dict[str, Any] = field(default_factory=dict)
     signal_words: str | None = None
     way: Way = "signals"
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
