@@ -1,8 +1,9 @@
 """Fewer steps by other samplers: what of the toy world's attributes stays right, and what a medium takes.
 
-    python -m benchmarks.samplers [MODEL] [--modality image] [--count 60]
+    python -m benchmarks.samplers [MODEL] [--cell "text to image of two"] [--count 60]
 
-Requests, noise and the LLM's states are the same for all rows: those of `anygpt evaluate`'s cell from text to the modality.
+Requests, noise and the LLM's states are the same for all rows: those of a cell of `anygpt evaluate`'s matrix. Seconds are of one
+core's work.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from anygpt.model import AnyGPT
 from anygpt.options import Options
 
 SAMPLERS = {
-    "own": (20, 10, 6, 4),
-    "DPMSolverMultistepScheduler": (20, 10, 6, 4),
-    "UniPCMultistepScheduler": (10, 6, 4),
+    "own": (20, 10, 6, 4, 3),
+    "DPMSolverMultistepScheduler": (10, 6, 4, 3),
+    "UniPCMultistepScheduler": (6, 4, 3),
 }
 
 
@@ -32,13 +33,14 @@ def main() -> None:
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("model", nargs="?", default="anygpt-tiny")
-    parser.add_argument("--modality", choices=("image", "audio", "video"), default="image")
+    parser.add_argument("--cell", default="text to image of two", help="of the toy world's matrix")
     parser.add_argument("--count", type=int, default=60)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    model, modality = AnyGPT.from_pretrained(given.model), given.modality
-    items = plan("toyworld", model.config, given.count, 0, None)[f"text to {modality}"]
+    model = AnyGPT.from_pretrained(given.model)
+    items = plan("toyworld", model.config, given.count, 0, None)[given.cell]
     cases = [item.turns()[0] for item in items]
+    (modality,) = {medium for case in cases for medium in case.media}
     replies, wanted = written(model, [case.messages for case in cases], Options())
     jobs, decoder = wanted[modality], model.decoder(modality)
     own = type(decoder.pipeline.scheduler).__name__
