@@ -69,8 +69,8 @@ class InputConfig:
     """One modality the model takes.
 
     Attributes:
-        way: through an encoder and a trained `adapter`, or through the `llm`'s own eyes, of an LLM that has some: then nothing
-            else is needed here but `around`.
+        way: through an encoder and a trained `adapter`, or through the `llm`'s own eyes or ears, of an LLM that has them: then
+            nothing else is needed here but `around`.
         encoder: a folder (absolute, or relative to the checkpoint) or a hub id.
         features: `pooled` embeddings, `patches` (every token of the encoder's last layer), or `both`: of each frame the
             pooled embedding, then its patches.
@@ -101,6 +101,8 @@ class OutputConfig:
             vocabulary: Lester et al. 2021, section 3.2). None starts near the mean of all rows.
         way: how the LLM says what to make: by `signals`, which are trained, or through `captions`, which an instruct
             LLM writes and the decoder's own text encoder reads. The trained parts are there in both ways.
+        scheduler: the diffusers class that samples, e.g. "DPMSolverMultistepScheduler", which makes do with fewer steps; None
+            takes the pipeline's own.
     """
 
     decoder: str
@@ -110,6 +112,7 @@ class OutputConfig:
     generation: dict[str, Any] = field(default_factory=dict)
     signal_words: str | None = None
     way: Way = "signals"
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class AnyGPTConfig:
                 raise ConfigError(
                     f"inputs.{modality}: the key 'encoder' is missing"
                     if entry.way == "adapter"
-                    else f"inputs.{modality}: the LLM's own eyes have no encoder beside them; leave out {entry.encoder!r}"
+                    else f"inputs.{modality}: the LLM's own senses have no encoder beside them; leave out {entry.encoder!r}"
                 )
             if entry.features not in (forms := typing.get_args(Features)):
                 raise ConfigError(f"inputs.{modality}.features: {unknown('form', entry.features, forms)}")
@@ -218,7 +221,7 @@ class AnyGPTConfig:
         own = [modality for modality in self.inputs if modality not in self.adapted]
         if own and (cross is not None or self.media_attention == "bidirectional"):
             raise ConfigError(
-                f"inputs.{own[0]}.way: the LLM's own eyes go with its own attention, without cross_attention and causal"
+                f"inputs.{own[0]}.way: the LLM's own senses go with its own attention, without cross_attention and causal"
             )
 
     @classmethod

@@ -32,7 +32,7 @@ def load_decoder(
 
     Raises:
         ConfigError: it takes another conditioning than the config says.
-        DecoderError: it cannot be loaded.
+        DecoderError: it cannot be loaded, or does not go with the scheduler that the config names.
     """
     from decoders.diffusion import Decoder
 
@@ -49,6 +49,8 @@ def load_decoder(
             f"and the projection was made for {entry.conditioning}"
         )
     decoder.defaults.update(entry.generation)
+    if entry.scheduler is not None:
+        decoder.set_scheduler(entry.scheduler)
     fitting.place_decoder(decoder, device)
     return decoder
 

@@ -38,20 +38,21 @@ def load_llm(
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        if outline:
-            with torch.device("meta"):
-                llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name), dtype=dtype)
-            with suppress(OSError):  # not every model has settings of its own for this
-                llm.generation_config = GenerationConfig.from_pretrained(name)
-            return llm, AutoTokenizer.from_pretrained(name)
-        kind = AutoConfig.from_pretrained(name)
+        kind: Any = AutoConfig.from_pretrained(name)
+        kind = getattr(kind, "thinker_config", kind)  # of an Omni, the half that thinks; the other one speaks
         # an LLM with eyes is filed elsewhere
-        auto = (
+        auto: Any = (
             AutoModelForCausalLM
             if type(kind) in AutoModelForCausalLM._model_mapping
             else AutoModelForImageTextToText
         )
-        llm = auto.from_pretrained(name, dtype=dtype, **loading)
+        if outline:
+            with torch.device("meta"):
+                llm = auto.from_config(kind, dtype=dtype)
+            with suppress(OSError):  # not every model has settings of its own for this
+                llm.generation_config = GenerationConfig.from_pretrained(name)
+        else:
+            llm = auto.from_pretrained(name, config=kind, dtype=dtype, **loading)
         return llm, AutoTokenizer.from_pretrained(name)
     # transformers' OSError is for what is neither a folder nor on the hub, the others are for ways of loading it
     except (OSError, ValueError, ImportError, RuntimeError) as error:

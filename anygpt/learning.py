@@ -65,7 +65,9 @@ def learn(model: AnyGPT, prompts: Sequence[Prompt], packing: bool) -> Output:
         ConfigError: `packing` with an LLM that is not attention alone.
     """
     if model.senses is not None and any(m.modality not in model.adapters for p in prompts for m in p.media):
-        raise ConfigError("media that the LLM sees with its own eyes are not trained on here; leave them out")
+        raise ConfigError(
+            "media that the LLM takes in with its own senses are not trained on here; leave them out"
+        )
     adapted = iter(model.adapt([medium for prompt in prompts for medium in prompt.media]))
     media = [list(itertools.islice(adapted, len(prompt.media))) for prompt in prompts]
     slots = [model.embed(prompt.ids, own) for prompt, own in zip(prompts, media, strict=True)]

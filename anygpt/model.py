@@ -81,7 +81,7 @@ class AnyGPT(nn.Module):
         )
         self.senses: OwnSenses | None = None
         if len(config.adapted) < len(config.inputs):
-            self.senses = OwnSenses.of(llm, find_part(config.llm, root))
+            self.senses = OwnSenses(llm, find_part(config.llm, root))
         self.cross_attention: CrossAttention | None = None
         if config.cross_attention is not None:
             self.cross_attention = CrossAttention(config.cross_attention, llm, hidden)
@@ -213,7 +213,7 @@ class AnyGPT(nn.Module):
     # ── encode ────────────────────────────────────────────────────────────────────────────────────
 
     def reader(self, modality: str) -> Encoder | OwnSenses:
-        """What an input modality's media are given to: an encoder, or the LLM's own eyes."""
+        """What an input modality's media are given to: an encoder, or the LLM's own senses."""
         if modality in self.config.adapted:
             return self.encoder(modality)
         assert self.senses is not None, "they are there where an input says so"
@@ -227,7 +227,7 @@ class AnyGPT(nn.Module):
         """The frozen encoder of an input modality, loaded at the first call."""
         entry = self.config.inputs[modality]
         if modality not in self.config.adapted:
-            raise ConfigError(f"inputs.{modality} has no encoder: the LLM sees it with its own eyes")
+            raise ConfigError(f"inputs.{modality} has no encoder: the LLM takes it in with its own senses")
         if entry.encoder not in self._encoders:
             from encoders import load_encoder
 

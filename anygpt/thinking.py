@@ -13,7 +13,7 @@ from torch import Tensor
 from anygpt.attention import block_ids
 from anygpt.marks import Caption, Marks
 from anygpt.options import Options
-from anygpt.own_senses import Places, saved
+from anygpt.own_senses import Places, leap
 from anygpt.processor import MEDIUM, Prompt
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Memory:
         self.media: list[list[Tensor]] = [[] for _ in range(rows)]
         # of an LLM with eyes: its tokens' places, and what each entry's are fewer than its slots
         self.places = Places(rows, self.model.device) if self.model.senses is not None else None
-        self.savings: list[int] = []
+        self.leaps: list[int] = []
 
     def recall(self, keys: Sequence[int | str]) -> int:
         """Keep of the single row what it shares with `keys` from the start, and say how many keys that is.
@@ -75,9 +75,9 @@ class Memory:
             layers: list[Any] = self.cache.layers
             for layer in layers:  # an interrupted step may have left more in some than in others
                 layer.crop(min(length - layer.get_seq_length(), 0))
-        del self.entries[shared:], self.savings[shared:]
+        del self.entries[shared:], self.leaps[shared:]
         if self.places is not None:
-            self.places.behind.fill_(sum(self.savings))
+            self.places.ahead.fill_(sum(self.leaps))
         self.mask = self.mask.new_ones(1, length)
         self.blocks = self.blocks[:, :length]
         self.media = [self.media[0][: sum(isinstance(key, str) for key, _ in self.entries)]]
@@ -96,7 +96,7 @@ class Memory:
             rows: for each row the embeddings (slots, hidden) of what comes next.
             keys: of the single row's embeddings; not looked at with several rows.
             media: for each row, which of its embeddings are media's, and the media as `AnyGPT.adapt` gives them.
-            seen: for each row, which of its embeddings are pictures that the LLM sees with its own eyes, and the places of
+            seen: for each row, which of its embeddings are media that the LLM takes in with its own senses, and the places of
                 their tokens (see `OwnSenses.places`).
 
         Returns:
@@ -119,8 +119,8 @@ class Memory:
         mask, self.blocks = torch.cat([self.mask, new], 1), torch.cat([self.blocks, blocks], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         if self.places is not None:
-            pictures = [_starts(row, width, seen[index] if seen else {}) for index, row in enumerate(rows)]
-            positions = self.places(positions, pictures)
+            begun = [_starts(row, width, seen[index] if seen else {}) for index, row in enumerate(rows)]
+            positions = self.places(positions, begun)
         logits, hidden = self.model.think(
             embeddings,
             mask,
@@ -134,8 +134,8 @@ class Memory:
         self.fed += int(new.sum())
         if len(rows) == 1:
             self.entries.extend((key, len(slot)) for key, slot in zip(keys, rows[0], strict=True))
-            by_eye = seen[0] if seen else {}
-            self.savings.extend(saved(by_eye[at]) if at in by_eye else 0 for at in range(len(rows[0])))
+            sensed = seen[0] if seen else {}
+            self.leaps.extend(leap(sensed[at]) if at in sensed else 0 for at in range(len(rows[0])))
         return logits[:, -1], [states[width - len(row) :] for states, row in zip(hidden, joined, strict=True)]
 
     def keep(self, rows: list[int]) -> None:
@@ -145,7 +145,7 @@ class Memory:
         self.mask, self.blocks = self.mask[index], self.blocks[index]
         self.media = [self.media[row] for row in rows]
         if self.places is not None:
-            self.places.behind = self.places.behind[index]
+            self.places.ahead = self.places.ahead[index]
 
     @property
     def can_join(self) -> bool:
@@ -166,7 +166,7 @@ class Memory:
         self.blocks = torch.cat([_widen(self.blocks, 1, width, -1), _widen(other.blocks, 1, width, -1)])
         self.media.extend(other.media)
         if self.places is not None and other.places is not None:
-            self.places.behind = torch.cat([self.places.behind, other.places.behind])
+            self.places.ahead = torch.cat([self.places.ahead, other.places.ahead])
         self.fed += other.fed
         self.entries.clear()
 
@@ -175,7 +175,7 @@ class Memory:
 
 
 def _starts(row: Sequence[Tensor], width: int, seen: dict[int, Tensor]) -> list[tuple[int, Tensor]]:
-    """Where each picture begins in a row that is padded on the left to `width` slots, with its tokens' places."""
+    """Where each medium of `seen` begins in a row that is padded on the left to `width` slots, with its tokens' places."""
     ends = list(accumulate((len(slot) for slot in row), initial=width - sum(map(len, row))))
     return [(ends[place], own) for place, own in seen.items()]
 
@@ -364,11 +364,13 @@ class Batch:
             rows.append(model.embed(ids, adapted))
             places = [place for place, token in enumerate(ids) if token == MEDIUM]
             media.append(dict(zip(places, adapted, strict=True)))
-            by_eye = [
+            sensed = [
                 (at, m) for at, m in zip(places, fresh, strict=True) if m.modality not in model.config.adapted
             ]
             seen.append(
-                {at: model.senses.places(m.tensor) for at, m in by_eye} if model.senses is not None else {}
+                {at: model.senses.places(m.modality, m.tensor) for at, m in sensed}
+                if model.senses is not None
+                else {}
             )
             keys = keys[known:]
         self.logits, _ = self.memory.feed(rows, keys, media, seen)

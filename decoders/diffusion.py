@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from decoders.media import MEDIA
 from decoders.noising import noising_for
 
 Callback = Callable[[int, int], None]
+# by which of these a scheduler is configured says what kind of noise schedule it has: steps of variance, flow, or EDM's
+SCHEDULES = ("beta_schedule", "shift", "sigma_data")
 
 
 class Decoder:
@@ -106,15 +109,23 @@ class Decoder:
                 getattr(self.pipeline.vae, name)()
 
     def set_scheduler(self, name: str) -> None:
-        """Sample with another scheduler, by the name of its diffusers class, on the same noise schedule."""
+        """Sample with another scheduler, by the name of its diffusers class, on the same noise schedule.
+
+        Raises:
+            DecoderError: there is none of that name, or it knows noise schedules of another kind.
+        """
         import diffusers
 
-        kind = getattr(diffusers, name, None)
+        config, kind = self.pipeline.scheduler.config, getattr(diffusers, name, None)
         if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
             near = ", ".join(scheduler.__name__ for scheduler in self.pipeline.scheduler.compatibles)
             raise DecoderError(f"{name!r} is not a scheduler of diffusers; this pipeline's are: {near}")
         scheduler: Any = kind
-        self.pipeline.scheduler = scheduler.from_config(self.pipeline.scheduler.config)
+        known = signature(scheduler.__init__).parameters
+        if [key in config for key in SCHEDULES] != [key in known for key in SCHEDULES]:
+            own = type(self.pipeline.scheduler).__name__
+            raise DecoderError(f"{name} has another kind of noise schedule than this pipeline's {own}")
+        self.pipeline.scheduler = scheduler.from_config(config)
 
     @torch.no_grad()
     def encode_text(self, captions: list[str]) -> Tensor:

@@ -29,9 +29,9 @@ def info(model: str, json_output: bool) -> None:
 
 def tell_ways_in(ways: Mapping[str, str]) -> None:
     """Print how each input modality comes in, by the `way` that a config gives it."""
-    names = {"adapter": "an encoder and an adapter", "llm": "the LLM's own eyes"}
     for modality, way in ways.items():
-        print(f"{modality} comes in through {names[way]}")
+        own = "the LLM's own ears" if modality == "audio" else "the LLM's own eyes"
+        print(f"{modality} comes in through {own if way == 'llm' else 'an encoder and an adapter'}")
 
 
 def _rows(tree: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -14,6 +14,7 @@ from anygpt.config import ConfigError
 from anygpt.messages import normalise
 from anygpt.model import AnyGPT
 from anygpt.processor import Prompt
+from decoders.errors import DecoderError
 
 PICTURE = Image.fromarray(np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3))
 DEPTH = np.linspace(0.5, 4, 32 * 32, dtype=np.float32).reshape(32, 32)
@@ -218,3 +219,18 @@ def test_info_counts_every_part(shared_model: AnyGPT) -> None:
     assert not projection["frozen"]
     assert projection["bytes"] == 4 * sum(p.numel() for p in shared_model.projections["image"].parameters())
     assert tree["signals"]["tokens"] == {"image": 3, "audio": 1, "video": 4}
+
+
+def test_a_config_says_who_samples(checkpoint: Path) -> None:
+    config = AnyGPT.from_pretrained(checkpoint).config
+    names = []
+    for scheduler in (None, "DPMSolverMultistepScheduler"):
+        image = replace(config.outputs["image"], scheduler=scheduler)
+        outputs = {**config.outputs, "image": image}
+        model = AnyGPT.from_config(replace(config, outputs=outputs), checkpoint)
+        names.append(type(model.decoder("image").pipeline.scheduler).__name__)
+    assert names == ["DDIMScheduler", "DPMSolverMultistepScheduler"]
+    image = replace(config.outputs["image"], scheduler="FlowMatchEulerDiscreteScheduler")
+    model = AnyGPT.from_config(replace(config, outputs={**config.outputs, "image": image}), checkpoint)
+    with pytest.raises(DecoderError, match="another kind of noise schedule"):
+        model.decoder("image")

@@ -91,7 +91,7 @@ def by_transformers(model: AnyGPT, messages: Any) -> tuple[dict[str, torch.Tenso
     ids: list[int] = []
     pictures = iter(prompt.media)
     for token in prompt.ids:
-        ids += [pad] * model.senses.places(next(pictures).tensor).shape[1] if token < 0 else [token]
+        ids += [pad] * model.senses.places("image", next(pictures).tensor).shape[1] if token < 0 else [token]
     tensors = [medium.tensor for medium in prompt.media]
     given = {
         "input_ids": torch.tensor([ids]),
@@ -205,7 +205,7 @@ def test_what_does_not_go_is_told(folder: Path, model: AnyGPT) -> None:
         AnyGPTConfig.from_dict({"llm": "x", "inputs": {"image": {"way": "lmm"}}})
     tiny_model.build_llm(folder / "blind")
     config = AnyGPTConfig.from_dict({"llm": "blind", "inputs": {"image": {"way": "llm"}}})
-    with pytest.raises(ConfigError, match=r"this LLM \(llama\) has no eyes that are known here"):
+    with pytest.raises(ConfigError, match=r"this LLM \(llama\) has no eyes or ears that are known here"):
         AnyGPT.from_config(config, folder)
     with pytest.raises(ConfigError, match="own senses are image"):
         heard = AnyGPTConfig.from_dict({"llm": "llm", "inputs": {"audio": {"way": "llm"}}})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,23 +10,21 @@ import published as files
 import pytest
 import torch
 from published import FULL, Sizes
-from safetensors.torch import load_file
 
 from anygpt.checkpoint import ASSETS, read_preset
 from anygpt.config import AnyGPTConfig
-from anygpt.conversion.answers import LEGACY_HELLO, RECORDED, Scripted, findings, formula
+from anygpt.conversion.answers import LEGACY_HELLO, Scripted, findings
 from anygpt.conversion.files import ConversionError
 from anygpt.conversion.language import legacy_tokenizer
 from anygpt.conversion.nextgpt import convert_nextgpt
 from anygpt.conversion.published import CURRENT, LEGACY, Published, check
+from anygpt.generation import MediaDone, MediaStarted, Session, TextDelta
 from anygpt.messages import normalise
 from anygpt.model import AnyGPT
 from anygpt.options import Options
 from anygpt.processor import IGNORE
-from anygpt.thinking import Memory, Run, think
+from anygpt.thinking import Batch, Memory, Run, think
 
-DEFAULT = Path(__file__).resolve().parents[2].parent / "shared" / "conformance"
-RECORDINGS = Path(os.environ.get("ANYGPT_CONFORMANCE", DEFAULT)) / "output-projection"
 ANSWER = "Here it is"
 SENTENCE = "A man is walking his dog in the park on a sunny day."
 
@@ -318,6 +314,99 @@ def test_states_are_those_at_the_signal_tokens(tree: str, way: str, request: pyt
         assert torch.equal(run.embeddings, torch.cat(model.embed(ids[start : start + length])))
 
 
+class Listening(Scripted):
+    """A scripted model whose decoders only write down what they are given."""
+
+    def __init__(self, model: AnyGPT, script: list[list[int]]) -> None:
+        super().__init__(model, script)
+        self.heard: list[tuple[str, torch.Tensor]] = []
+
+    def decode(self, modality: str, conditioning: torch.Tensor, seeds: list[int], *_: Any) -> list[str]:
+        self.heard.append((modality, conditioning))
+        return [f"a {modality}"] * len(seeds)
+
+
+@pytest.mark.parametrize("tree", ["stage3", "now"])
+def test_a_stream_gives_decoders_the_states_at_the_signal_tokens(
+    tree: str, request: pytest.FixtureRequest
+) -> None:
+    """One answer with three media, event by event and over two turns, against one pass without a cache."""
+    model = AnyGPT.from_pretrained(request.getfixturevalue(tree)[0], dtype=torch.float64)
+    words = model.tokenizer("Here it is", add_special_tokens=False)["input_ids"]
+    start = {modality: ids.start for modality, ids in model.signals.ids.items()}
+    answers = [
+        [*words, start["image"], words[0], start["video"], start["audio"], 2],
+        [start["audio"], *words, start["image"], 2],
+    ]
+    scripted: Any = Listening(model, [[token for answer in answers for token in answer]])
+    session, ids = Session(scripted), []
+    for answer in answers:
+        asked = session.messages
+        order = []
+        for event in session.stream("hello"):
+            if isinstance(event, TextDelta) and order[-1:] != ["text"]:
+                order.append("text")
+            elif isinstance(event, MediaStarted | MediaDone):
+                order.append(f"{type(event).__name__} {event.modality}")
+        text, wanted = False, []
+        for token in answer[:-1]:
+            if token >= model.signals.base:
+                modality = model.signals.modality(token)
+                wanted += [f"MediaStarted {modality}", f"MediaDone {modality}"]
+                text = False
+            elif not text:
+                wanted.append("text")
+                text = True
+        assert order == wanted
+        prompt = model.processor(normalise([*asked, {"role": "user", "content": "hello"}]))
+        ids = list(prompt.ids)
+        places = []
+        for token in answer[:-1]:
+            if token >= model.signals.base:
+                places.append((model.signals.modality(token), len(ids)))
+                ids += model.signals.run(places[-1][0])
+            else:
+                ids.append(token)
+        with torch.no_grad():
+            rows = torch.cat(model.embed(ids))[None]
+            _, hidden = model.think(rows, torch.ones(rows.shape[:2], dtype=torch.long))
+            for (modality, given), (expected, at) in zip(scripted.heard, places, strict=True):
+                assert modality == expected
+                span = slice(at, at + len(model.signals.run(modality)))
+                made = model.project(modality, hidden[:, span], rows[:, span])
+                assert torch.allclose(given, made, atol=1e-9), modality
+        scripted.heard.clear()
+
+
+@pytest.mark.parametrize("tree", ["stage3", "now"])
+def test_states_of_rows_that_join(tree: str, request: pytest.FixtureRequest) -> None:
+    """As a server answers: a conversation joins another that is under way."""
+    model = AnyGPT.from_pretrained(request.getfixturevalue(tree)[0], dtype=torch.float64)
+    words = model.tokenizer("Here it is", add_special_tokens=False)["input_ids"]
+    start = {modality: ids.start for modality, ids in model.signals.ids.items()}
+    scripts = {"video": [*words, start["video"], 2], "audio": [words[0], start["audio"], words[0], 2]}
+    prompts = {"video": "hello", "audio": "hello hello hello"}
+    batches = {}
+    for modality, asked in prompts.items():
+        scripted: Any = Scripted(model, [scripts[modality]])
+        batches[modality] = Batch(scripted, [model.processor(normalise(asked))], [Options()])
+    first, second = batches.values()
+    items = [item for _, item in first.step()]
+    first.join(second)
+    first.memory.model.script += second.memory.model.script  # type: ignore[attr-defined]
+    while first.rows:
+        items += [item for _, item in first.step()]
+    runs = {item.modality: item for item in items if isinstance(item, Run)}
+    assert set(runs) == set(scripts)
+    for modality, run in runs.items():
+        before = scripts[modality][: scripts[modality].index(start[modality])]
+        ids = [*model.processor(normalise(prompts[modality])).ids, *before, *model.signals.run(modality)]
+        with torch.no_grad():
+            rows = torch.cat(model.embed(ids))[None]
+            _, hidden = model.think(rows, torch.ones(rows.shape[:2], dtype=torch.long))
+        assert torch.allclose(run.hidden, hidden[0, -len(run.hidden) :], atol=1e-9), modality
+
+
 def test_an_answer_ends_at_the_text_that_ends_one(stage3: tuple[Path, Published]) -> None:
     """Whole and streamed, and the same again as one of two."""
     model = AnyGPT.from_pretrained(stage3[0])
@@ -342,53 +431,6 @@ def test_known_answers(stage3: tuple[Path, Published]) -> None:
     assert wrong["trained"] == "projections.video.query_embs is not what the checkpoint has"
     assert "plain English surprises it" in str(wrong["language"])
     assert "was trained as" in str(wrong["prompt"])
-
-
-# ── projections as recorded ───────────────────────────────────────────────────────────────────────────
-
-
-def recorded_sizes() -> tuple[dict[str, Any], Sizes]:
-    if not (RECORDINGS / "cases.json").is_file():
-        pytest.skip(f"no recordings at {RECORDINGS}; set ANYGPT_CONFORMANCE to the folder above")
-    cases = json.loads((RECORDINGS / "cases.json").read_text())
-    ends = {m: (case["queries"], case["out_dim"]) for m, case in cases.items()}
-    hidden = cases["image"]["in_dim"]
-    return cases, Sizes(hidden, 1, 16, 16, 4, 512, 4, 2048, 4, ends["image"], ends["video"], ends["audio"])
-
-
-def recorded_weights(sizes: Sizes, llm: Any = None) -> dict[str, torch.Tensor]:
-    shapes = files.legacy(1, sizes)
-    projectors = {name: shape for name, shape in shapes.items() if name.startswith("gen_text")}
-    rest = {name: shape for name, shape in shapes.items() if name not in projectors}
-    weights = files.numbers(rest, llm, dtype=torch.float64)
-    return weights | {name: formula(name.partition(".0.")[2], shape) for name, shape in projectors.items()}
-
-
-@pytest.mark.slow
-def test_projections_answer_as_recorded(tmp_path: Path) -> None:
-    """A checkpoint with the recordings' weights, in float64, goes the whole way through files."""
-    cases, sizes = recorded_sizes()
-    recorded = load_file(RECORDINGS / "outputs.safetensors")
-    llm = files.base(sizes)
-    llm.save_pretrained(tmp_path / "vicuna")
-    files.base_tokenizer().save_pretrained(tmp_path / "vicuna")
-    files.save_preset(tmp_path / "preset.yaml", sizes)
-    files.save(tmp_path / "legacy", {"pytorch_model.pt": recorded_weights(sizes, llm)})
-    convert_nextgpt(
-        [tmp_path / "legacy"], str(tmp_path / "vicuna"), tmp_path / "out", tmp_path / "preset.yaml"
-    )
-    model = AnyGPT.from_pretrained(tmp_path / "out", dtype=torch.float64)
-    for modality, case in cases.items():
-        shape = (case["batch"], case["signal_tokens"], case["in_dim"])
-        hidden = formula(f"input.hidden.{modality}.{case['tag']}", shape)
-        with torch.no_grad():
-            made = model.project(
-                modality, hidden, formula(f"input.embedding.{modality}.{case['tag']}", shape) / 2
-            )
-        wanted = recorded[f"{modality}.out_fp64"]
-        assert made.shape == wanted.shape
-        assert (made - wanted).abs().max() / wanted.abs().max() <= 1e-12, modality
-    assert recorded["audio.out_fp64"][0, 0, :4].tolist() == list(RECORDED)
 
 
 # ── what is refused ───────────────────────────────────────────────────────────────────────────────────

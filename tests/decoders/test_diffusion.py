@@ -236,7 +236,8 @@ def test_sizes_and_defaults_are_honoured(pipeline_folder: Callable[[str], Path])
 @everywhere
 def test_another_scheduler(decoder: Decoder) -> None:
     name = type(decoder.pipeline.scheduler).__name__
-    other = "FlowMatchLCMScheduler" if name.startswith("Flow") else "DPMSolverMultistepScheduler"
+    kinds = {"Flow": "FlowMatchLCMScheduler", "EDMD": "EDMEulerScheduler"}
+    other = kinds.get(name[:4], "DPMSolverMultistepScheduler")
     before = array(draw(decoder, (1,), num_inference_steps=3)[0])
     decoder.set_scheduler(other)
     steps: list[int] = []
@@ -246,6 +247,9 @@ def test_another_scheduler(decoder: Decoder) -> None:
     assert steps == [1, 2, 3]
     with pytest.raises(DecoderError, match="'Fast' is not a scheduler"):
         decoder.set_scheduler("Fast")
+    foreign = "DDIMScheduler" if name.startswith("Flow") else "FlowMatchEulerDiscreteScheduler"
+    with pytest.raises(DecoderError, match=f"{foreign} has another kind of noise schedule"):
+        decoder.set_scheduler(foreign)
 
 
 @one_each

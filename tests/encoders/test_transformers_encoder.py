@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,31 +11,17 @@ import torch
 import transformers as hf
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_encoders import PIXELS, SIGHT, TEXT, clap, clip_vision_alone
 
 from encoders import load_encoder
 from encoders.encoder import Encoder
 from encoders.media import Audio, MediaError, Video
 from encoders.transformers_encoder import TransformersEncoder
 
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
-SIGHT: dict[str, Any] = {**SIZES, "image_size": 32, "patch_size": 8}
-TEXT: dict[str, Any] = {**SIZES, "vocab_size": 99, "max_position_embeddings": 16}
-PIXELS: dict[str, Any] = {"size": {"height": 32, "width": 32}, "crop_size": {"height": 32, "width": 32}}
-
 
 def clip(folder: Path) -> None:
     config = hf.CLIPConfig(text_config=TEXT, vision_config=SIGHT, projection_dim=16)
     hf.CLIPModel(config).save_pretrained(folder)
-    hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=PIXELS["crop_size"]).save_pretrained(folder)
-
-
-def clip_vision_alone(folder: Path) -> None:
-    hf.CLIPVisionModel(hf.CLIPVisionConfig(**SIGHT)).save_pretrained(folder)
     hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=PIXELS["crop_size"]).save_pretrained(folder)
 
 
@@ -84,33 +69,6 @@ def whisper(folder: Path) -> None:
     )
     hf.WhisperForConditionalGeneration(config).save_pretrained(folder)
     hf.WhisperFeatureExtractor(feature_size=16, chunk_length=2).save_pretrained(folder)
-
-
-def clap(folder: Path) -> None:
-    audio: dict[str, Any] = {
-        "spec_size": 64,
-        "num_mel_bins": 16,
-        "patch_size": 4,
-        "patch_stride": [4, 4],
-        "window_size": 4,
-        "patch_embeds_hidden_size": 8,
-        "hidden_size": 32,
-        "depths": [1, 1, 1],
-        "num_attention_heads": [1, 2, 2],
-        "projection_dim": 16,
-    }
-    hf.ClapModel(hf.ClapConfig(audio_config=audio, text_config=TEXT, projection_dim=16)).save_pretrained(
-        folder
-    )
-    extractor = hf.ClapFeatureExtractor(
-        feature_size=16,
-        sampling_rate=16_000,
-        hop_length=160,
-        max_length_s=2,
-        frequency_max=8_000,
-        truncation="rand_trunc",
-    )
-    extractor.save_pretrained(folder)
 
 
 def picture(seed: int = 0) -> Image.Image:

@@ -1,6 +1,7 @@
 """The presets of published systems: they parse, and build at their real sizes without any weights."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_encoders
 import tiny_model
 import torch
+from PIL import Image
 from torch import nn
 
 from anygpt.adapters.pretraining import QFormerPretraining
-from anygpt.config import AnyGPTConfig, ConfigError, OutputConfig, ProjectionConfig
+from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.model import AnyGPT
 from anygpt.outline import Outline, outline
 from decoders import Decoder
+from encoders.media import Audio, Video
 from stages.assembly import read_preset
 
 PRESETS = Path(__file__).parents[2] / "assets" / "presets"
@@ -182,44 +186,97 @@ def test_parts_in_folders_are_laid_out_from_their_own_files() -> None:
         assert {k: size(v) for k, v in decoder.modules.items()} == {k: size(v) for k, v in own.items()}
 
 
-REDUCED = {
-    "anygpt-small": {"image": "stable-diffusion", "audio": "stable-audio", "video": "wan"},
-    "anygpt-base": {"image": "stable-diffusion-3", "audio": "stable-audio", "video": "ltx-video"},
+# ── at reduced width, with random parts of the same classes ───────────────────────────────────────────
+
+NARROW = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+NARROW_LLMS: dict[str, dict[str, Any]] = {
+    "Qwen3ForCausalLM": {**NARROW, "num_key_value_heads": 2, "head_dim": 8},
+    "LlamaForCausalLM": NARROW,
+    "OPTForCausalLM": {**NARROW, "word_embed_proj_dim": 32, "ffn_dim": 48, "max_position_embeddings": 1024},
+    "MptForCausalLM": {"d_model": 32, "n_layers": 4, "n_heads": 4, "max_seq_len": 1024},
 }
-SIZES: dict[str, dict[str, Any]] = {
-    "image": {},
-    "audio": {},
-    "video": {"height": 32, "width": 32, "num_frames": 9},
+ENCODERS: dict[str, Callable[[Path], None]] = {
+    "ImageBindModel": tiny_model.build_imagebind,
+    "CLIPVisionModel": tiny_encoders.clip_vision_alone,
+    "Blip2VisionModel": tiny_encoders.blip2_vision,
+    "ClapAudioModel": tiny_encoders.clap,
+}
+# each pipeline's reduced one, and the settings of the preset that are too large for it
+PIPELINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "StableDiffusionPipeline": ("stable-diffusion", {}),
+    "StableDiffusion3Pipeline": ("stable-diffusion-3", {}),
+    "StableAudioPipeline": ("stable-audio", {"seconds": 0.05}),
+    "AudioLDMPipeline": ("audio-ldm-hifi-gan", {"seconds": 0.16}),
+    "TextToVideoSDPipeline": ("text-to-video", {"num_frames": 3, "height": 16, "width": 16}),
+    "WanPipeline": ("wan", {"num_frames": 9, "height": 32, "width": 32}),
+    "LTXPipeline": ("ltx-video", {"num_frames": 9, "height": 32, "width": 32}),
+}
+GIVEN: dict[str, Any] = {
+    "image": Image.linear_gradient("L").convert("RGB"),
+    "audio": Audio(np.random.default_rng(0).normal(0, 0.1, (1, 16_000)), 16_000),
+    "video": Video(np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8), 4.0),
 }
 
 
-@pytest.mark.parametrize("name", REDUCED)
-def test_a_preset_s_kinds_of_parts_make_media_both_ways(name: str, tmp_path: Path) -> None:
-    """At reduced width, with random weights: the same pipelines and the same kind of LLM."""
-    published = laid_out(name)
-    for modality, pipeline in REDUCED[name].items():
-        tiny.save_pipeline(pipeline, tmp_path / f"{modality}-decoder")
-    tiny_model.build_llm(tmp_path / "llm")
-    projection = ProjectionConfig(hidden_size=16, num_layers=1, num_heads=2, feedforward=32)
-    outputs = {
-        modality: OutputConfig(
-            f"{modality}-decoder",
-            projection=projection,
-            way="captions",
-            generation={"num_inference_steps": 2},
-        )
-        for modality in REDUCED[name]
+def save_llm(kind: type[Any], folder: Path) -> None:
+    """A random LLM of a class, that says different things to different questions."""
+    tokenizer = tiny_model.tiny_tokenizer()
+    ids = {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
     }
-    model = AnyGPT.from_config(AnyGPTConfig("llm", outputs=outputs), tmp_path)
-    for modality in outputs:
-        kind = type(published.decoders[modality].pipeline)
-        assert type(model.decoder(modality).pipeline) is kind
-        states = model.signal_embeddings(modality)[None]
-        for conditioning in (
-            model.decoder(modality).encode_text(["red circle"]),
-            model.project(modality, states, states),
-        ):
-            [medium] = model.decode(modality, conditioning, [1], **SIZES[modality])
+    torch.manual_seed(0)
+    settings = NARROW_LLMS[kind.__name__] | ids | {"vocab_size": len(tokenizer), "initializer_range": 0.3}
+    kind(kind.config_class(**settings)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def reduced(name: str, folder: Path) -> AnyGPTConfig:
+    """The preset's own config with its parts, of the same classes, made small and saved in `folder`."""
+    published = laid_out(name)
+    save_llm(type(published.model.llm), folder / "llm")
+    inputs: dict[str, Any] = {}
+    for modality, entry in published.model.config.inputs.items():
+        own = type(published.encoders[entry.encoder]).__name__
+        if not (folder / own).exists():
+            ENCODERS[own](folder / own)
+        sizes = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "feedforward": 24}
+        adapter = replace(entry.adapter, **{k: v for k, v in sizes.items() if getattr(entry.adapter, k)})
+        inputs[modality] = replace(entry, encoder=own, dim=None, adapter=adapter)
+    outputs: dict[str, Any] = {}
+    projection = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "feedforward": 32}
+    for modality, output in published.model.config.outputs.items():
+        pipeline, settings = PIPELINES[type(published.decoders[modality].pipeline).__name__]
+        tiny.save_pipeline(pipeline, folder / f"{modality}-decoder")
+        outputs[modality] = replace(
+            output,
+            decoder=f"{modality}-decoder",
+            conditioning=None,
+            projection=replace(output.projection, **projection),
+            generation={**output.generation, **settings, "num_inference_steps": 2},
+        )
+    return replace(published.model.config, llm="llm", inputs=inputs, outputs=outputs)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_preset_answers_at_reduced_width(name: str, tmp_path: Path) -> None:
+    """Given all that it takes, with all that it makes, by signal tokens and through captions."""
+    published, config = laid_out(name), reduced(name, tmp_path)
+    parts = [{"type": modality, modality: GIVEN[modality]} for modality in config.inputs]
+    asked = [{"role": "user", "content": [*parts, {"type": "text", "text": "hello"}]}]
+    ways: tuple[Any, ...] = ("signals", "captions") if config.outputs else ("signals",)
+    for way in ways:
+        outputs = {modality: replace(output, way=way) for modality, output in config.outputs.items()}
+        model = AnyGPT.from_config(replace(config, outputs=outputs), tmp_path)
+        assert type(model.llm) is type(published.model.llm)
+        reply: Any = model.chat(asked, modalities=list(outputs), max_new_tokens=6)
+        assert reply.text
+        for modality in outputs:
+            assert type(model.decoder(modality).pipeline) is type(published.decoders[modality].pipeline)
+            made = [part for part in reply.content if part["type"] == modality]
+            assert len(made) >= 1 and ("caption" in made[0]) == (way == "captions")
+            medium = made[0][modality]
             values = np.asarray(getattr(medium, "samples", getattr(medium, "frames", medium)), dtype=float)
             assert np.isfinite(values).all() and values.std() > 0
 
