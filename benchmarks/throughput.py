@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from anygpt.checkpoint import ASSETS
 from anygpt.data import Source
 from anygpt.media import write
 from anygpt.messages import normalise
@@ -40,7 +41,7 @@ from stages.precompute import precompute
 
 BATCH = 32
 KINDS = {"given_image": ".png", "given_audio": ".wav", "given_video": ".mp4"}
-PRESET, PARTS = "assets/presets/anygpt-tiny.yaml", "assets/anygpt-tiny"
+PRESET, PARTS = str(ASSETS / "presets" / "anygpt-tiny.yaml"), str(ASSETS / "anygpt-tiny")
 WIDE = 192  # of the vision encoder, which has 128
 MIXTURES: dict[str, tuple[tuple[str, ...], int | None]] = {
     "pictures": (("given_image",), None),

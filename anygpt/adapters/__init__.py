@@ -58,21 +58,16 @@ class Adapter(nn.Module):
         super().__init__()
         if config.kind not in ADAPTERS:
             raise ConfigError(unknown("adapter", config.kind, ADAPTERS))
-        self.hidden = hidden
+        self.hidden, self.frames = hidden, config.frames
         # A map has one place to look at, while queries look at all of them.
         self.joined = config.frames if config.kind in ("linear", "mlp") else 1
         self.map = ADAPTERS[config.kind](config, dim * self.joined, hidden, config.tokens * hidden)
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.joined > 1:
-            features = _frames_joined(features, self.joined)
+        if features.shape[1] % self.frames:
+            raise ValueError(
+                f"the adapter was made for {self.frames} frames, and {features.shape[1]} features do not divide into them"
+            )
+        if self.joined > 1:  # (B, frames · tokens, dim) → (B, tokens, frames · dim)
+            features = features.unflatten(1, (self.joined, -1)).transpose(1, 2).flatten(2)
         return self.map(features).reshape(len(features), -1, self.hidden)
-
-
-def _frames_joined(features: Tensor, frames: int) -> Tensor:
-    """(B, frames · tokens, dim), frame by frame → (B, tokens, frames · dim)."""
-    if features.shape[1] % frames:
-        raise ValueError(
-            f"the adapter was made for {frames} frames, and {features.shape[1]} features do not divide into them"
-        )
-    return features.unflatten(1, (frames, -1)).transpose(1, 2).flatten(2)

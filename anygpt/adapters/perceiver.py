@@ -46,19 +46,9 @@ class Perceiver(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, frames · tokens, dim), frame by frame → (B, latents, dim).
-
-        Raises:
-            ValueError: features that do not divide into `frames`.
-        """
+        """(B, frames · tokens, dim), frame by frame → (B, latents, dim)."""
         if self.time is not None:
-            frames = len(self.time)
-            if features.shape[1] % frames:
-                raise ValueError(
-                    f"the perceiver was made for {frames} frames, and {features.shape[1]} features do not "
-                    "divide into them"
-                )
-            features = features + self.time.repeat_interleave(features.shape[1] // frames, 0)
+            features = features + self.time.repeat_interleave(features.shape[1] // len(self.time), 0)
         latents = self.latents.expand(len(features), -1, -1)
         for layer in self.layers:
             latents = layer(latents, features)
