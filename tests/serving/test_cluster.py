@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("ray.serve", reason="needs the extra `ray`")
 
 import ray
 import tiny_model
+from PIL import Image
 from ray import serve
 from servers import SAMPLES, Server, serving
 
@@ -57,6 +60,25 @@ def ask(server: Server, seed: int, **more: Any) -> Any:
     return json.loads(answer)["choices"][0]["message"]["content"]
 
 
+def assert_alike(contents: list[Any], expected: list[Any]) -> None:
+    """The same texts, and pictures that differ by rounding at most: a replica has fewer threads, which sum in another order."""
+    for parts, others in zip(contents, expected, strict=True):
+        if isinstance(others, str):
+            assert parts == others
+            continue
+        assert [part.get("text") for part in parts] == [part.get("text") for part in others]
+        pictures, wanted = (
+            [pixels(part) for part in each if part["type"] == "image_url"] for each in (parts, others)
+        )
+        for picture, other in zip(pictures, wanted, strict=True):
+            np.testing.assert_allclose(picture, other, rtol=0, atol=1)
+
+
+def pixels(part: dict[str, Any]) -> np.ndarray:
+    data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)), dtype=int)
+
+
 def replicas() -> list[str]:
     named = ray.util.list_named_actors(all_namespaces=True)
     return [actor["name"] for actor in named if actor["name"].startswith("SERVE_REPLICA")]
@@ -66,7 +88,7 @@ def test_answers_are_those_of_one_process(server: Server, checkpoint: Path) -> N
     assert next(server.model.llm.parameters()).is_meta  # the front has no weights of the LLM
     with serving(AnyGPT.from_pretrained(checkpoint)) as alone:
         expected = [ask(alone, seed) for seed in range(6)]
-    assert [ask(server, seed) for seed in range(6)] == expected
+    assert_alike([ask(server, seed) for seed in range(6)], expected)
     assert any(isinstance(content, list) for content in expected)  # pictures among them
 
 
@@ -77,7 +99,7 @@ def test_a_picture_goes_in_as_with_one_process(server: Server, checkpoint: Path)
     messages = {"messages": [{"role": "user", "content": shown}]}
     with serving(AnyGPT.from_pretrained(checkpoint)) as alone:
         expected = [ask(alone, seed, **messages) for seed in range(2)]
-    assert [ask(server, seed, **messages) for seed in range(2)] == expected
+    assert_alike([ask(server, seed, **messages) for seed in range(2)], expected)
     assert expected != [ask(server, seed) for seed in range(2)]
 
 
