@@ -8,7 +8,9 @@ import pytest
 
 from anygpt.config import INPUT_MODALITIES, OUTPUT_MODALITIES
 from anygpt.evaluation.answers import read_answer
+from anygpt.grounding import parse
 from anygpt.messages import normalise
+from anygpt.toyworld.boxes import box_of
 from anygpt.toyworld.dialogues import STARTS, conversation, from_top_left
 from anygpt.toyworld.drawing import (
     BACKGROUND_DISTANCE,
@@ -22,6 +24,7 @@ from anygpt.toyworld.drawing import (
     draw_picture,
     draw_thermal,
 )
+from anygpt.toyworld.foundations.language import as_text
 from anygpt.toyworld.phrases import (
     caption_film,
     caption_picture,
@@ -429,6 +432,22 @@ def test_a_picture_of_two_things_has_one_description():
     scene = Scene("white", (first, second))
     assert describe_picture(scene) == told
     assert from_top_left(scene) == from_top_left(Scene("white", (second, first))) == scene
+
+
+@pytest.mark.parametrize("start", ["given_pair", "grounding"])
+def test_the_llm_reads_of_two_things_and_works_out_how_they_lie(start: str, rng: np.random.Generator) -> None:
+    """What it is told of a picture names each thing and its place; where a box is asked for, its box, exactly."""
+    for _ in range(60):
+        messages = conversation(rng, starts={start: 1})
+        pieces = zip(messages[0]["content"], as_text(rng, messages)[0][1], strict=True)
+        ((part, told),) = ((part, words) for part, words in pieces if part["type"] == "image")
+        assert not any(word in told for word in (" of ", "above", "below"))
+        for thing in part["scene"].things:
+            assert f"{thing.size} {thing.colour} {thing.shape}" in told and thing.place in told
+        boxes = {box.corners for box in parse(told).boxes}
+        rounded = {tuple(round(x, 3) for x in box_of(thing).corners) for thing in part["scene"].things}
+        assert boxes == (rounded if start == "grounding" else set())
+    assert start != "given_pair" or len(part["scene"].things) == 2
 
 
 def test_requests_from_outside_get_no_media():
