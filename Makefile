@@ -15,8 +15,8 @@ chat: $(READY)
 test: lint
 	@$(VENV)/bin/python -m pytest -q $(ARGS)
 
-# A small sample; `make report COUNT=300` takes hours and has small errors.
-COUNT ?= 10
+# Twelve minutes on two cores; `make report COUNT=300` takes hours and has small errors.
+COUNT ?= 40
 report: $(READY_EVAL)
 	@$(VENV)/bin/anygpt evaluate --report output/report --count $(COUNT) $(ARGS)
 
