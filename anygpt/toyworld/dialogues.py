@@ -497,6 +497,7 @@ class Talk:
         self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
 
     def given_pair(self) -> None:
+        """A picture of two things, and a question about them."""
         self.scene, self.kind = self.new_scene(two_things=1.0), "image"
         self.ask_about_scene([{"type": "image", "scene": self.scene}], "image")
 
@@ -919,13 +920,8 @@ STARTS: dict[str, float] = {
     "nothing_shown": 0.8,
     "untold": 1.2,
 }
-OTHER_STARTS = (
-    "given_pair",
-    "caption_image",
-    "ask_several",
-    "lesson",
-    "grounding",
-)  # which mixtures may also name
+# Which mixtures may also name.
+OTHER_STARTS = ("given_pair", "caption_image", "ask_several", "lesson", "grounding")
 
 
 def conversation(
