@@ -14,6 +14,7 @@ import pytest
 import tiny
 import tiny_model
 import torch
+from own_senses import assert_answers_alike, assert_joins_and_goes_on
 
 from anygpt import AnyGPT
 from anygpt.cli import main
@@ -22,7 +23,7 @@ from anygpt.frozen import load_llm
 from anygpt.messages import normalise
 from anygpt.options import Options
 from anygpt.own_senses import OwnSenses
-from anygpt.thinking import Batch, Memory, think
+from anygpt.thinking import Batch
 from encoders.media import Audio, Video
 
 MARKS = (
@@ -219,35 +220,11 @@ def test_the_prompt_is_read_as_transformers_reads_it(model: AnyGPT, name: str) -
 
 
 def test_answers_are_transformers_own_alone_and_in_a_batch(model: AnyGPT) -> None:
-    prompts = [model.processor(normalise(talk)) for talk in TALKS.values()]
-    batch = Batch(model, prompts, [Options(max_new_tokens=8)] * len(prompts))
-    rows = list(batch.rows)
-    while batch.rows:
-        list(batch.step())
-    for row, talk in zip(rows, TALKS.values(), strict=True):
-        given, _ = by_transformers(model, talk)
-        own = model.llm.generate(**given, max_new_tokens=8, do_sample=False)[0, given["input_ids"].shape[1] :]
-        wanted = [token for token in own.tolist() if token not in model.stops]
-        assert [token for token in row.ids if token not in model.stops] == wanted
+    assert_answers_alike(model, by_transformers, list(TALKS.values()), 8)
 
 
 def test_rows_that_join_and_memories_that_go_on(model: AnyGPT) -> None:
-    first, second = (model.processor(normalise(TALKS[name])) for name in ("film", "all"))
-    alone = Batch(model, [second], [Options(max_new_tokens=4)])
-    joined = Batch(model, [first], [Options(max_new_tokens=4)])
-    joined.join(Batch(model, [second], [Options(max_new_tokens=4)]))
-    for _ in range(4):
-        assert torch.allclose(joined.logits[-1], alone.logits[0], atol=1e-4)
-        list(joined.step())
-        list(alone.step())
-    memory = Memory(model)
-    list(think(model, [first], Options(max_new_tokens=4), memory))
-    fed = memory.fed
-    later = [*TALKS["film"], {"role": "assistant", "content": "two"}, *TALKS["sound"]]
-    going_on = Batch(model, [model.processor(normalise(later))], [Options()], memory)
-    _, wanted = by_transformers(model, later)
-    assert torch.allclose(going_on.logits[0, : len(wanted)], wanted, atol=1e-4)
-    assert memory.fed - fed < fed
+    assert_joins_and_goes_on(model, by_transformers, TALKS["film"], TALKS["all"], TALKS["sound"], 4)
 
 
 def test_a_chat_and_which_way_media_go(

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import tiny_model
 import torch
+from own_senses import assert_answers_alike, assert_joins_and_goes_on
 from PIL import Image
 from servers import serving
 
@@ -21,7 +22,7 @@ from anygpt.cli import main
 from anygpt.config import AnyGPTConfig, ConfigError
 from anygpt.messages import normalise
 from anygpt.options import Options
-from anygpt.thinking import Batch, Memory, think
+from anygpt.thinking import Batch
 
 MARKS = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 TOWER = {
@@ -126,43 +127,11 @@ def test_the_prompt_is_read_as_transformers_reads_it(model: AnyGPT, name: str) -
 
 
 def test_answers_are_transformers_own_alone_and_in_a_batch(model: AnyGPT) -> None:
-    prompts = [model.processor(normalise(talk)) for talk in TALKS.values()]
-    batch = Batch(model, prompts, [Options(max_new_tokens=12)] * len(prompts))
-    rows = list(batch.rows)
-    while batch.rows:
-        list(batch.step())
-    for row, talk, prompt in zip(rows, TALKS.values(), prompts, strict=True):
-        given, _ = by_transformers(model, talk)
-        own = model.llm.generate(**given, max_new_tokens=12, do_sample=False)[
-            0, given["input_ids"].shape[1] :
-        ]
-        model.llm.model.rope_deltas = None
-        wanted = [token for token in own.tolist() if token not in model.stops]
-        assert [token for token in row.ids if token not in model.stops] == wanted
-        alone = Batch(model, [prompt], [Options(max_new_tokens=12)])
-        [one] = alone.rows
-        while alone.rows:
-            list(alone.step())
-        assert one.ids == row.ids
+    assert_answers_alike(model, by_transformers, list(TALKS.values()), 12)
 
 
 def test_rows_that_join_and_memories_that_go_on(model: AnyGPT) -> None:
-    first, second = (model.processor(normalise(TALKS[name])) for name in ("one", "two"))
-    alone = Batch(model, [second], [Options(max_new_tokens=6)])
-    joined = Batch(model, [first], [Options(max_new_tokens=6)])
-    joined.join(Batch(model, [second], [Options(max_new_tokens=6)]))
-    for _ in range(6):
-        assert torch.allclose(joined.logits[-1], alone.logits[0], atol=1e-4)
-        list(joined.step())
-        list(alone.step())
-    memory = Memory(model)
-    list(think(model, [first], Options(max_new_tokens=4), memory))
-    fed = memory.fed
-    later = [*TALKS["one"], {"role": "assistant", "content": "two"}, *TALKS["text"]]
-    going_on = Batch(model, [model.processor(normalise(later))], [Options()], memory)
-    _, wanted = by_transformers(model, later)
-    assert torch.allclose(going_on.logits[0, : len(wanted)], wanted, atol=1e-4)
-    assert memory.fed - fed < fed
+    assert_joins_and_goes_on(model, by_transformers, TALKS["one"], TALKS["two"], TALKS["text"], 6)
 
 
 def test_chat_saves_and_says_which_way(
