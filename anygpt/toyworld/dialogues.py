@@ -690,18 +690,18 @@ class Talk:
         one, other = f"the {first.shape}", f"the {second.shape}"
         if rng.random() < 0.6:
             one, other = f"the {first.colour} {first.shape}", f"the {second.colour} {second.shape}"
-        verdict = "Yes" if asked == how else "No"
+        verdict = "yes" if asked == how else "no"
         asks = (
             ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
               f"what does the {noun} show?", "describe what you see", "caption this", "describe this"),
              f"I see {describe_picture(from_top_left(scene))}."),
-            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"It is {how} {other}, {place_phrase(first.place)}."),
-            ("colour of one", (f"what colour is {one}?", f"what is the colour of {one}?", f"what color is {one}?"), f"It is {first.colour}."),
-            ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{verdict}, {one} is {how} {other}."),
-            ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{article(f'{first.colour} {first.shape}').capitalize()}."),
+            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"{one.capitalize()} is {how} {other}, {place_phrase(first.place)}."),
+            ("colour of one", tuple(way.format(shape=first.shape) for way in ("what colour is the {shape}?", "what is the colour of the {shape}?", "what color is the {shape}?")), f"The {first.shape} is {first.colour}."),
+            ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{one.capitalize()} is {how} {other}, so {verdict}."),
+            ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{how.capitalize()} {other} is {article(f'{first.colour} {first.shape}')}."),
             ("count", COUNT_ASKS, "There are two things."),
-            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"It is {how} {other}.")] * 3,
-            ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.shape} is {first.colour}."),
+            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"{one.capitalize()} is {how} {other}.")] * 3,
+            ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.colour} thing is {article(first.shape)}."),
             ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
         )  # fmt: skip
         topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]

@@ -435,19 +435,25 @@ def test_a_picture_of_two_things_has_one_description():
 
 
 @pytest.mark.parametrize("start", ["given_pair", "grounding"])
-def test_the_llm_reads_of_two_things_and_works_out_how_they_lie(start: str, rng: np.random.Generator) -> None:
-    """What it is told of a picture names each thing and its place; where a box is asked for, its box, exactly."""
+def test_what_the_llm_is_told_of_a_pictures_things(start: str, rng: np.random.Generator) -> None:
+    """Each thing of a picture in words of its own, two with how they stand; where a box is asked for, its box, exactly."""
     for _ in range(60):
         messages = conversation(rng, starts={start: 1})
-        pieces = zip(messages[0]["content"], as_text(rng, messages)[0][1], strict=True)
-        ((part, told),) = ((part, words) for part, words in pieces if part["type"] == "image")
-        assert not any(word in told for word in (" of ", "above", "below"))
-        for thing in part["scene"].things:
-            assert f"{thing.size} {thing.colour} {thing.shape}" in told and thing.place in told
-        boxes = {box.corners for box in parse(told).boxes}
-        rounded = {tuple(round(x, 3) for x in box_of(thing).corners) for thing in part["scene"].things}
-        assert boxes == (rounded if start == "grounding" else set())
-    assert start != "given_pair" or len(part["scene"].things) == 2
+        (scene,) = (part["scene"] for part in messages[0]["content"] if part["type"] == "image")
+        told = as_text(rng, messages)[0][1]
+        said = [piece[0] for piece in told if not isinstance(piece, str)]
+        things = from_top_left(scene).things
+        for words, thing in zip(said, things, strict=True):
+            assert words.startswith(f"{thing.size} {thing.colour} {thing.shape} {thing.place}")
+        if len(things) == 2:
+            assert [words.split()[-1] for words in said] == [
+                relation(one, other).split()[0] for one, other in (things, things[::-1])
+            ]
+        after = [told[told.index((words,)) + 1] for words in said]
+        found = [box.corners for text in after if text[:2] == " [" for box in parse(text).boxes]
+        rounded = [tuple(round(x, 3) for x in box_of(thing).corners) for thing in things]
+        assert found == (rounded if start == "grounding" else [])
+    assert start != "given_pair" or len(things) == 2
 
 
 def test_requests_from_outside_get_no_media():

@@ -4,8 +4,11 @@ It reads and writes text only. Where a conversation of the toy world has media, 
 square brackets on the user's side and nothing on its own: it learns to talk, never to make a medium. That is left to
 the stages, as it is with a pretrained LLM.
 
-What the stages cannot teach a frozen LLM it has to bring along: to tell two things' attributes apart and compare their
-places, to follow examples, to handle boxes. So pictures of two things, lessons and boxes are a good part of the talk.
+What the stages cannot teach a frozen LLM it has to bring along: to tell two things' attributes apart, to follow
+examples, to handle boxes. So pictures of two things, lessons and boxes are a good part of the talk; and a picture's
+thing is one token, the sum of its words' embeddings. An LLM of this size learns to find a thing of such a sum by any
+of its words, and did not learn it from the words one after the other (docs/anygpt-tiny.md). It is also what an adapter
+can say well.
 """
 
 from __future__ import annotations
@@ -20,17 +23,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from anygpt.grounding import render
 from anygpt.toyworld.boxes import box_of
-from anygpt.toyworld.dialogues import STARTS, Part, conversation
+from anygpt.toyworld.dialogues import STARTS, Part, conversation, from_top_left
 from anygpt.toyworld.foundations.fitting import fit
 from anygpt.toyworld.phrases import (
     article,
     caption_film,
-    caption_thing,
     describe_sound,
     motion_phrase,
     place_phrase,
 )
-from anygpt.toyworld.scenes import Scene
+from anygpt.toyworld.scenes import Scene, relation
 
 VOCABULARY = 1200
 TOKENS = 5000  # of a batch, at most
@@ -45,53 +47,56 @@ CHAT_TEMPLATE = (
 )
 
 
-def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> str:
+Piece = str | tuple[str, ...]  # a text; or the words of things, each thing one token
+
+
+def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[Piece]:
     """A user's medium in words; of a picture with where its things are in numbers, if asked."""
     match part["type"]:
         case "image":
-            return f"[{describe_things(rng, part['scene'], boxes)}]"
+            return describe_things(part["scene"], boxes)
         case "video":
-            return f"[a film of {caption_film(part['scene'])}]"
+            return [f"[a film of {caption_film(part['scene'])}]"]
         case "audio":
-            return f"[{describe_sound(part['tone'])}]"
+            return [f"[{describe_sound(part['tone'])}]"]
         case "imu":
-            return f"[a motion signal, {motion_phrase(part['motion'])}]"
+            return [f"[a motion signal, {motion_phrase(part['motion'])}]"]
     thing = part["scene"].things[0]
     kind, seen = ("depth map", thing.size) if part["type"] == "depth" else ("thermal picture", thing.colour)
-    return f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"
+    return [f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"]
 
 
-def describe_things(rng: np.random.Generator, scene: Scene, boxes: bool) -> str:
-    """A picture's things one by one, in sentences or in bare words, never how they stand to each other: that is to be worked out."""
-    things = [scene.things[i] for i in rng.permutation(len(scene.things))]
-    terse = rng.random() < 0.5
-    said = [
-        f"{thing.size} {thing.colour} {thing.shape} {thing.place}"
-        if terse
-        else f"{caption_thing(thing)} {place_phrase(thing.place)}"
-        for thing in things
-    ]
-    if boxes:
-        said = [
-            f"{words} {render([replace(box_of(thing), label='')])}"
-            for words, thing in zip(said, things, strict=True)
-        ]
-    if terse:
-        return " ".join([*said, scene.background])
-    return f"{' and '.join(said)} on a {scene.background} background"
+def things_of(scene: Scene) -> list[str]:
+    """The words of a picture's things, as one reads a page; of two things each with how it stands to the other."""
+    things = from_top_left(scene).things
+    said = [f"{thing.size} {thing.colour} {thing.shape} {thing.place}" for thing in things]
+    if len(things) == 2:
+        hows = relation(*things), relation(*things[::-1])
+        said = [f"{words} {how.split()[0]}" for words, how in zip(said, hows, strict=True)]
+    return said
 
 
-def as_text(rng: np.random.Generator, messages: list[dict]) -> list[tuple[str, list[str]]]:
+def describe_things(scene: Scene, boxes: bool) -> list[Piece]:
+    """A picture: its things, maybe each with its box, and the background."""
+    pieces: list[Piece] = ["["]
+    for thing, words in zip(from_top_left(scene).things, things_of(scene), strict=True):
+        pieces.append((words,))
+        if boxes:
+            pieces.append(f" {render([replace(box_of(thing), label='')])}")
+    return [*pieces, f" {scene.background}]"]
+
+
+def as_text(rng: np.random.Generator, messages: list[dict]) -> list[tuple[str, list[Piece]]]:
     """Role and pieces of text of each message; the assistant's media are left out."""
     boxes = any("[" in part.get("text", "") for message in messages for part in message["content"])
     turns = []
     for message in messages:
-        pieces = []
+        pieces: list[Piece] = []
         for part in message["content"]:
             if part["type"] == "text":
                 pieces.append(part["text"])
             elif message["role"] == "user":
-                pieces.append(describe(rng, part, boxes))
+                pieces += describe(rng, part, boxes)
         turns.append((message["role"], pieces))
     return turns
 
@@ -105,7 +110,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     # Less from outside the world, so that its words do not get tokens of their own.
     starts = STARTS | {"outside": 0.4, "plain": 0.5}
     texts = [
-        piece
+        piece if isinstance(piece, str) else " ".join(piece)
         for _ in range(20_000)
         for _, pieces in as_text(rng, conversation(rng, turns=int(rng.integers(1, 4)), starts=starts))
         for piece in pieces
@@ -147,18 +152,47 @@ def build_llm(vocabulary: int) -> LlamaForCausalLM:
     )
 
 
+Tokens = list[list[int]]  # of each place in a text its token, or several whose embeddings are added up
+
+
 def encode(
     rng: np.random.Generator, tokenizer: PreTrainedTokenizerFast, messages: list[dict]
-) -> tuple[list[int], list[float]]:
-    """Token ids and the weight of each as a target: the assistant's words count fully, the user's a little."""
-    ids: list[int] = []
+) -> tuple[Tokens, list[float]]:
+    """Tokens, and the weight of each as a target: the assistant's words count fully, the user's a little, things not."""
+    tokens: Tokens = []
     weights: list[float] = []
     marks = {token: int(i) for token, i in tokenizer.get_added_vocab().items()}
     for role, pieces in as_text(rng, messages):
-        words = [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False)]
-        ids += [marks[f"<|{role}|>"], *words, marks["<|end|>"]]
-        weights += [0.0] + [1.0 if role == "assistant" else 0.05] * (len(words) + 1)
-    return ids, weights
+        words: Tokens = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                words += [[token] for token in tokenizer.encode(piece, add_special_tokens=False)]
+            else:
+                words += [tokenizer.encode(f" {thing}", add_special_tokens=False) for thing in piece]
+        tokens += [[marks[f"<|{role}|>"]], *words, [marks["<|end|>"]]]
+        weight = 1.0 if role == "assistant" else 0.05
+        weights += [0.0, *(weight * (len(word) == 1) for word in words), weight]
+    return tokens, weights
+
+
+def embed(llm: LlamaForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
+    """Embeddings of padded tokens (batch, length, words): sums over those words that are not negative."""
+    there = (tokens >= 0)[..., None]
+    return (llm.get_input_embeddings()(tokens.clamp(min=0)) * there).sum(2)
+
+
+def pad(rows: list[tuple[Tokens, list[float]]], token: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as tokens (batch, length, words), -1 where a place has fewer words, and weights (batch, length)."""
+    length = max(len(tokens) for tokens, _ in rows)
+    most = max(len(words) for tokens, _ in rows for words in tokens)
+    padded = torch.full((len(rows), length, most), -1)
+    padded[..., 0] = token
+    weights = torch.zeros(len(rows), length)
+    for row, (tokens, own) in enumerate(rows):
+        for place, words in enumerate(tokens):
+            padded[row, place, : len(words)] = torch.tensor(words)
+        weights[row, : len(own)] = torch.tensor(own)
+    return padded, weights
 
 
 class Batches:
@@ -178,13 +212,8 @@ class Batches:
         rows.sort(key=lambda row: len(row[0]))
         first = int(rng.integers(2 * count + 1))
         rows = rows[first : first + count]
-        length = max(len(ids) for ids, _ in rows)
-        rows = rows[: max(4, TOKENS // length)]
-        length = len(rows[-1][0])
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([row + [pad] * (length - len(row)) for row, _ in rows])
-        weights = torch.tensor([w + [0.0] * (length - len(w)) for _, w in rows])
-        return ids, weights
+        length = max(len(tokens) for tokens, _ in rows)
+        return pad(rows[: max(4, TOKENS // length)], self.tokenizer.pad_token_id)
 
 
 def train(work_dir: Path, steps: int = 3000) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -193,11 +222,11 @@ def train(work_dir: Path, steps: int = 3000) -> tuple[LlamaForCausalLM, PreTrain
     llm = build_llm(len(tokenizer))
 
     def loss_of(batch: tuple[torch.Tensor, torch.Tensor], step: int) -> torch.Tensor:
-        ids, weights = batch
+        tokens, weights = batch
         # Right padding under a causal mask: no real token ever sees a pad.
-        logits = llm(input_ids=ids[:, :-1]).logits
+        logits = llm(inputs_embeds=embed(llm, tokens[:, :-1])).logits
         losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            logits.flatten(0, 1), tokens[:, 1:, 0].flatten(), reduction="none"
         )
         weight = weights[:, 1:].flatten()
         return (losses * weight).sum() / weight.sum()
