@@ -75,6 +75,13 @@ RELATION_ASKS = (
     "is {one} above {other}, or below, or beside it?", "left, right, above or below {other}: where is {one}?", "to which side of {other} do you see {one}?",
     "how is {one} placed beside {other}?", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
     "does {one} lie to the left, to the right, above or below {other}?", "seen from {other}, where is {one}?",
+    "how do you get from {other} to {one}?", "{one} and {other}: where is the first, seen from the second?", "compare the places of {one} and {other}",
+    "i look from {other} to {one}: which way do i look?", "which way is {one} from {other}?", "what is the position of {one} with respect to {other}?",
+    "is {one} on the left or on the right of {other}, or above or below it?", "tell me where {one} is if you start at {other}",
+    "would you say that {one} is above, below, left or right of {other}?", "starting at {other}, in which direction does one find {one}?",
+    "where, relative to {other}, has {one} been put?", "beside {other} there is {one}, but on which side?",
+    "between {one} and {other}, what is the relation?", "name the relation that {one} has to {other}", "{one}: left of {other}, right of it, above or below?",
+    "how are {one} and {other} arranged?", "describe how {one} is placed, as seen from {other}", "next to {other} is {one}: where exactly?",
 )  # fmt: skip
 # What one might ask of a medium that does not carry it.
 UNTOLD = {

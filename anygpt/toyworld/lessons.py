@@ -1,10 +1,9 @@
 """Lessons: talk whose last answer can be known from the exchanges before it alone, its shots.
 
-    made_up_word    "is it dakip or bomu?": two nonsense words stand for two colours or shapes, in this lesson only
+    made_up_word    "what do we call this shape?": two nonsense words stand for two colours or shapes, in this lesson only
     answer_style    questions about a picture, answered in a form that only the shots show
 
-Without shots, a made-up word can be guessed: one of the two that the question names. Words that `kept` picks are for
-measurements: no training ever sees them.
+Without the shots nobody can know a made-up word. Words that `kept` picks are for measurements: no training ever sees them.
 """
 
 from __future__ import annotations
@@ -31,12 +30,13 @@ VALUES: dict[str, tuple[str, ...]] = {
     "background": tuple(BACKGROUNDS),
 }
 WORD_QUESTIONS = {
-    "colour": ("is it {a} or {b}?", "what is it, {a} or {b}?", "which one is it: {a} or {b}?"),
-    "shape": ("is it a {a} or a {b}?", "what is it, a {a} or a {b}?", "which one is it: a {a} or a {b}?"),
+    "colour": ("what do we call its colour?", "which word have we for its colour?", "name its colour in our words"),
+    "shape": ("what do we call this shape?", "which word have we for the shape?", "name the shape in our words"),
 }
-WORD_ANSWERS = {"colour": "It is {}.", "shape": "It is a {}."}
+# What decides is said again right before the word: from there a small LLM finds what came next the last time.
+WORD_ANSWERS = {"colour": "{value} is {word}.", "shape": "A {value} is a {word}."}
 STYLE_QUESTIONS = {
-    "colour": ("what colour is it?", "which colour does it have?"),
+    "colour": ("what colour is it?", "which colour is it?"),
     "shape": ("what shape is it?", "which shape is it?"),
     "size": ("how big is it?", "is it small or large?"),
     "place": ("where is it?", "what is its place?"),
@@ -100,10 +100,9 @@ def made_up_word(rng: Rng, shots: int, accept: Accept, kept: bool = False) -> Le
         words[1] = nonsense_word(rng, kept)
 
     def show(which: int) -> Exchange:
-        a, b = words if rng.random() < 0.5 else words[::-1]
-        question = pick(rng, WORD_QUESTIONS[attribute]).format(a=a, b=b)
         scene = _scene(rng, accept, {attribute: values[which]})
-        return _exchange(scene, question, WORD_ANSWERS[attribute].format(words[which]))
+        answer = WORD_ANSWERS[attribute].format(value=values[which], word=words[which])
+        return _exchange(scene, pick(rng, WORD_QUESTIONS[attribute]), f"{answer[0].upper()}{answer[1:]}")
 
     pairs = [int(which) for _ in range(-(-shots // 2)) for which in rng.permutation(2)]
     wanted = int(rng.integers(2))

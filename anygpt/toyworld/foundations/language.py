@@ -37,7 +37,7 @@ from anygpt.toyworld.scenes import Scene, relation
 VOCABULARY = 1200
 TOKENS = 5000  # of a batch, at most
 # What is talked about: pictures more than in the stages, and what these have only on request.
-TALK = STARTS | {"given_image": 24, "given_pair": 20, "lesson": 4, "grounding": 8}
+TALK = STARTS | {"given_image": 24, "given_pair": 24, "lesson": 8, "grounding": 8}
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('this model knows the roles user and assistant only') }}{% endif %}"
