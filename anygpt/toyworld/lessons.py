@@ -30,8 +30,16 @@ VALUES: dict[str, tuple[str, ...]] = {
     "background": tuple(BACKGROUNDS),
 }
 WORD_QUESTIONS = {
-    "colour": ("what do we call its colour?", "which word have we for its colour?", "name its colour in our words"),
-    "shape": ("what do we call this shape?", "which word have we for the shape?", "name the shape in our words"),
+    "colour": (
+        "what do we call its colour?",
+        "which word have we for its colour?",
+        "name its colour in our words",
+    ),
+    "shape": (
+        "what do we call this shape?",
+        "which word have we for the shape?",
+        "name the shape in our words",
+    ),
 }
 # What decides is said again right before the word: from there a small LLM finds what came next the last time.
 WORD_ANSWERS = {"colour": "{value} is {word}.", "shape": "A {value} is a {word}."}

@@ -31,7 +31,11 @@ def test_a_made_up_word_can_be_known_from_the_shots_alone(shots: int) -> None:
         assert len(lesson.shots) == shots and len(lesson.messages) == 2 * shots + 2
         right, wrong = lesson.answers[0], lesson.wrong
         question, answer = map(text_of, lesson.last)
-        assert right != wrong and not lessons.names_word(question, right) and not lessons.names_word(question, wrong)
+        assert (
+            right != wrong
+            and not lessons.names_word(question, right)
+            and not lessons.names_word(question, wrong)
+        )
         assert lessons.names_word(answer, right) and not lessons.names_word(answer, wrong)
         told = [lessons.names_word(text_of(shot[1]), right) for shot in lesson.shots]
         assert shots < 2 or set(told[-2:]) == {True, False}

@@ -5,8 +5,10 @@ square brackets on the user's side and nothing on its own: it learns to talk, ne
 the stages, as it is with a pretrained LLM.
 
 What the stages cannot teach a frozen LLM it has to bring along: to tell two things' attributes apart, to follow
-examples, to handle boxes. So pictures of two things, lessons and boxes are a good part of the talk; and a picture's
-thing is one token, the sum of its words' embeddings. An LLM of this size learns to find a thing of such a sum by any
+examples. So it also reads batches of nothing but questions about pictures of two things, of lessons, and of words told
+twice, from which it learns to go on from a word as it went on before; in talk alone all that is too rare to be learned.
+
+A picture's thing is one token, the sum of its words' embeddings. An LLM of this size learns to find such a thing by any
 of its words, and did not learn it from the words one after the other (docs/anygpt-tiny.md). It is also what an adapter
 can say well.
 """
@@ -35,9 +37,12 @@ from anygpt.toyworld.phrases import (
 from anygpt.toyworld.scenes import Scene, relation
 
 VOCABULARY = 1200
+SPECIAL = 4  # tokens of the template, the first of the vocabulary
 TOKENS = 5000  # of a batch, at most
 # What is talked about: pictures more than in the stages, and what these have only on request.
 TALK = STARTS | {"given_image": 24, "given_pair": 24, "lesson": 8, "grounding": 8}
+# How often a batch is of which kind.
+KINDS = {"talk": 0.5, "pairs": 0.25, "lessons": 0.15, "words": 0.1}
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('this model knows the roles user and assistant only') }}{% endif %}"
@@ -195,19 +200,26 @@ def pad(rows: list[tuple[Tokens, list[float]]], token: int) -> tuple[torch.Tenso
     return padded, weights
 
 
+def words_told_twice(rng: np.random.Generator, vocabulary: int) -> tuple[Tokens, list[float]]:
+    """Random words, and the same again from one of them on, where each but the first can be known."""
+    words = rng.choice(np.arange(SPECIAL, vocabulary), int(rng.integers(6, 20)), replace=False).tolist()
+    first = int(rng.integers(len(words)))
+    again = words[first:] + words[:first]
+    return [[word] for word in (*words, *again)], [0.0] * (len(words) + 1) + [1.0] * (len(words) - 1)
+
+
 class Batches:
-    """Padded batches of conversations with about the same number of turns."""
+    """Padded batches of one of `KINDS`, of conversations with about the same number of turns."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int = 64) -> None:
         self.tokenizer, self.size = tokenizer, size
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = np.random.default_rng([2, step])
-        turns = int(rng.choice([1, 2, 3, 5], p=[0.5, 0.2, 0.2, 0.1]))
+        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+        turns = int(rng.choice([1, 2, 3, 5], p=[0.5, 0.2, 0.2, 0.1])) if kind == "talk" else 1
         count = max(self.size // turns, 8)
-        rows = [
-            encode(rng, self.tokenizer, conversation(rng, turns=turns, starts=TALK)) for _ in range(3 * count)
-        ]
+        rows = [self._row(rng, kind, turns) for _ in range(3 * count)]
         # Neighbours in length, so that little is padding.
         rows.sort(key=lambda row: len(row[0]))
         first = int(rng.integers(2 * count + 1))
@@ -215,8 +227,14 @@ class Batches:
         length = max(len(tokens) for tokens, _ in rows)
         return pad(rows[: max(4, TOKENS // length)], self.tokenizer.pad_token_id)
 
+    def _row(self, rng: np.random.Generator, kind: str, turns: int) -> tuple[Tokens, list[float]]:
+        if kind == "words":
+            return words_told_twice(rng, len(self.tokenizer))
+        starts = {"talk": TALK, "pairs": {"given_pair": 1.0}, "lessons": {"lesson": 1.0}}[kind]
+        return encode(rng, self.tokenizer, conversation(rng, turns=turns, starts=starts))
 
-def train(work_dir: Path, steps: int = 3000) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+
+def train(work_dir: Path, steps: int = 6000) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     llm = build_llm(len(tokenizer))
