@@ -71,6 +71,16 @@ CLAUSE_FRAMES = (
     "i would like to hear {x}", "are you able to say {x}?", "show that you know {x}", "please say {x}",
     "tell me exactly {x}", "say precisely {x}", "can you work out {x}?", "may i know {x}?", "help me see {x}", "i am asking {x}",
 )  # fmt: skip
+# … or with one word for what is asked, the same frames for all, so that the word alone decides.
+WORDS: dict[str, tuple[str, ...]] = {
+    "shape": ("shape", "form", "shape"), "colour": ("colour", "color"), "size": ("size",), "place": ("place", "position"), "background": ("background", "backdrop"),
+    "motion": ("motion", "movement"), "count": ("number of things", "number of shapes"), "pitch": ("pitch", "height"), "contour": ("contour", "course"),
+    "distance": ("distance",), "temperature": ("temperature",),
+}  # fmt: skip
+WORD_FRAMES = (
+    "which {x} has {it}?", "what {x} has {it} got?", "{it} has which {x}?", "which {x} can you make out?", "what {x} do you make out?", "what {x} can be seen or heard?",
+    "which {x} would you give {it}?", "{it}: which {x}?", "what {x} does {it} show?", "which {x} is to be found?", "can you say which {x} {it} has?", "with which {x} does {it} come?",
+)  # fmt: skip
 DESCRIBE_FRAMES = (
     "describe {x}", "describe {x} to me", "give me a description of {x}", "what can be found in {x}?", "what does {x} show?", "tell me what {x} shows",
     "say what is in {x}", "i want a description of {x}", "could you describe {x}?", "can you describe {x}?", "would you describe {x}?", "put {x} into words",
@@ -106,6 +116,8 @@ def framed(rng: Rng, topic: str, it: str, kind: str) -> str:
             ),
         )
         text = pick(rng, DESCRIBE_FRAMES).format(x=the)
+    elif rng.random() < 0.25:
+        text = pick(rng, WORD_FRAMES).format(x=pick(rng, WORDS[topic]), it=it)
     elif rng.random() < 0.5:
         text = pick(rng, NOUN_FRAMES).format(x=pick(rng, NOUNS[topic]).format(it=it))
     else:
