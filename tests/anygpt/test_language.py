@@ -24,7 +24,9 @@ def test_a_thing_of_a_picture_is_one_token_for_the_llm():
     assert torch.allclose(embedded, torch.stack([table[words].sum(0) for words in tokens]), atol=1e-6)
     assert sum(len(words) > 1 for words in tokens) == 2
     assert all(weight == 0 for words, weight in zip(tokens, weights, strict=True) if len(words) > 1)
-    assert padded[1, len(shorter[0]) :, 0].eq(tokenizer.pad_token_id).all() or len(shorter[0]) > len(tokens)
+    assert len(shorter[0]) < len(tokens)
+    assert padded[1, len(shorter[0]) :, 0].eq(tokenizer.pad_token_id).all()
+    assert not padded_weights[1, len(shorter[0]) :].any()
     assert padded_weights[0, : len(weights)].tolist() == pytest.approx(weights)
 
 

@@ -441,15 +441,15 @@ def test_what_the_llm_is_told_of_a_pictures_things(start: str, rng: np.random.Ge
         messages = conversation(rng, starts={start: 1})
         (scene,) = (part["scene"] for part in messages[0]["content"] if part["type"] == "image")
         told = as_text(rng, messages)[0][1]
-        said = [piece[0] for piece in told if not isinstance(piece, str)]
+        said = [piece for piece in told if not isinstance(piece, str)]
         things = from_top_left(scene).things
         for words, thing in zip(said, things, strict=True):
-            assert words.startswith(f"{thing.size} {thing.colour} {thing.shape} {thing.place}")
+            assert " ".join(words).startswith(f"{thing.size} {thing.colour} {thing.shape} {thing.place}")
         if len(things) == 2:
-            assert [words.split()[-1] for words in said] == [
+            assert [words[-1] for words in said] == [
                 relation(one, other).split()[0] for one, other in (things, things[::-1])
             ]
-        after = [told[told.index((words,)) + 1] for words in said]
+        after = [told[told.index(words) + 1] for words in said]
         found = [box.corners for text in after if text[:2] == " [" for box in parse(text).boxes]
         rounded = [tuple(round(x, 3) for x in box_of(thing).corners) for thing in things]
         assert found == (rounded if start == "grounding" else [])

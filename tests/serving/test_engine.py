@@ -84,9 +84,9 @@ def test_sixteen_that_must_be_alone_are_to_the_byte_what_each_is_alone(
     others = [Asked(random_model, text, seed=seed, max_new_tokens=60) for seed, text in enumerate(QUESTIONS)]
     jobs = [Asked(random_model, text, alone=True, **options) for text, options in asked]
     submit(engine, *others, *jobs)
-    replies = answers(*jobs, *others)
+    replies = answers(*jobs, *others)[: len(jobs)]
     kinds = set()
-    for reply, (text, options) in zip(replies, asked, strict=False):
+    for reply, (text, options) in zip(replies, asked, strict=True):
         expected = random_model.chat(text, **options)
         assert reply.text == expected.text
         assert all(map(np.array_equal, reply.images, expected.images))

@@ -52,7 +52,7 @@ CHAT_TEMPLATE = (
 )
 
 
-Piece = str | tuple[str, ...]  # a text; or the words of things, each thing one token
+Piece = str | tuple[str, ...]  # a text; or the words of a thing, which is one token
 
 
 def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[Piece]:
@@ -71,13 +71,13 @@ def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[
     return [f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"]
 
 
-def things_of(scene: Scene) -> list[str]:
+def things_of(scene: Scene) -> list[tuple[str, ...]]:
     """The words of a picture's things, as one reads a page; of two things each with how it stands to the other."""
     things = from_top_left(scene).things
-    said = [f"{thing.size} {thing.colour} {thing.shape} {thing.place}" for thing in things]
+    said = [(thing.size, thing.colour, thing.shape, *thing.place.split()) for thing in things]
     if len(things) == 2:
         hows = relation(*things), relation(*things[::-1])
-        said = [f"{words} {how.split()[0]}" for words, how in zip(said, hows, strict=True)]
+        return [(*words, how.split()[0]) for words, how in zip(said, hows, strict=True)]
     return said
 
 
@@ -85,7 +85,7 @@ def describe_things(scene: Scene, boxes: bool) -> list[Piece]:
     """A picture: its things, maybe each with its box, and the background."""
     pieces: list[Piece] = ["["]
     for thing, words in zip(from_top_left(scene).things, things_of(scene), strict=True):
-        pieces.append((words,))
+        pieces.append(words)
         if boxes:
             pieces.append(f" {render([replace(box_of(thing), label='')])}")
     return [*pieces, f" {scene.background}]"]
@@ -173,7 +173,7 @@ def encode(
             if isinstance(piece, str):
                 words += [[token] for token in tokenizer.encode(piece, add_special_tokens=False)]
             else:
-                words += [tokenizer.encode(f" {thing}", add_special_tokens=False) for thing in piece]
+                words.append(tokenizer.encode(f" {' '.join(piece)}", add_special_tokens=False))
         tokens += [[marks[f"<|{role}|>"]], *words, [marks["<|end|>"]]]
         weight = 1.0 if role == "assistant" else 0.05
         weights += [0.0, *(weight * (len(word) == 1) for word in words), weight]
