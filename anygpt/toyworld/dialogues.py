@@ -15,12 +15,26 @@ from functools import partial
 
 import numpy as np
 
-from anygpt.toyworld import boxes, lessons, questions, smalltalk
-from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
+from anygpt.toyworld import boxes, lessons, questions, smalltalk, topics
+from anygpt.toyworld.asking import (
+    ASKS,
+    FILM_ASKS,
+    FILM_WISHES,
+    PICTURE_ASKS,
+    PICTURE_WISHES,
+    POLITE_START,
+    REMARKS,
+    SOUND_ASKS,
+    SOUNDS_OF,
+    THING_SOUND_ASKS,
+    ask,
+    ask_for_change,
+    ask_for_several,
+    chosen,
+    finish,
+)
 from anygpt.toyworld.phrases import (
-    BACKGROUND_WORDS,
     COLOUR_WORDS,
-    CONTOUR_CAUSES,
     MOTION_PHRASES,
     PLACE_PHRASES,
     SHAPE_WORDS,
@@ -30,12 +44,7 @@ from anygpt.toyworld.phrases import (
     caption_picture,
     caption_sound,
     describe_picture,
-    describe_sound,
-    motion_phrase,
     pick,
-    place_phrase,
-    say_background,
-    say_relation,
     say_scene,
     say_sound,
 )
@@ -47,42 +56,14 @@ from anygpt.toyworld.scenes import (
     SHAPES,
     SIZES,
     Scene,
-    Thing,
     changed,
     random_scene,
-    relation,
 )
 from anygpt.toyworld.sounds import Tone, random_tone, tone_of
 
 Part = dict
 Rng = np.random.Generator
 OUTPUTS = ("image", "audio", "video")
-WHEREABOUTS = (
-    "whereabouts is it?",
-    "where precisely is it?",
-    "where about is the thing?",
-    "in which corner or at which edge is it?",
-    "where does it lie?",
-    "where does it stand?",
-)
-COUNT_ASKS = (
-    "how many things are there?", "how many shapes are in it?", "how many things do you see?", "count the things", "how many are there?", "how many objects are shown?",
-    "is there one thing or are there two?", "is it one thing or two?", "count the shapes", "how many shapes can you see?", "how many different things does it show?",
-)  # fmt: skip
-RELATION_ASKS = (
-    "what is the relation of {one} to {other}?", "where is {one} relative to {other}?", "where is {one}, seen from {other}?",
-    "in which direction from {other} is {one}?", "where does {one} stand relative to {other}?", "tell me how {one} is placed next to {other}",
-    "is {one} above {other}, or below, or beside it?", "left, right, above or below {other}: where is {one}?", "to which side of {other} do you see {one}?",
-    "how is {one} placed beside {other}?", "how does {one} stand to {other}?", "say where {one} is from {other}", "what place has {one} beside {other}?",
-    "does {one} lie to the left, to the right, above or below {other}?", "seen from {other}, where is {one}?",
-    "how do you get from {other} to {one}?", "{one} and {other}: where is the first, seen from the second?", "compare the places of {one} and {other}",
-    "i look from {other} to {one}: which way do i look?", "which way is {one} from {other}?", "what is the position of {one} with respect to {other}?",
-    "is {one} on the left or on the right of {other}, or above or below it?", "tell me where {one} is if you start at {other}",
-    "would you say that {one} is above, below, left or right of {other}?", "starting at {other}, in which direction does one find {one}?",
-    "where, relative to {other}, has {one} been put?", "beside {other} there is {one}, but on which side?",
-    "between {one} and {other}, what is the relation?", "name the relation that {one} has to {other}", "{one}: left of {other}, right of it, above or below?",
-    "how are {one} and {other} arranged?", "describe how {one} is placed, as seen from {other}", "next to {other} is {one}: where exactly?",
-)  # fmt: skip
 # What one might ask of a medium that does not carry it.
 UNTOLD = {
     "audio": ("colour", "place", "background"),
@@ -94,237 +75,6 @@ ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in
 
 # What the model chooses where a request leaves it open, half of the time; else anything.
 DEFAULTS = {"size": "large", "place": "centre", "motion": "right", "background": "white"}
-
-POLITE_START = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "please ",
-    "kindly ",
-    "i need you to ",
-    "go ahead and ",
-    "hi, ",
-    "hello, please ",
-    "ok, ",
-    "would you please ",
-    "for me, ",
-    "next, ",
-    "let's ",
-    "can you ",
-    "could you ",
-    "would you ",
-    "can you please ",
-    "now ",
-    "i want you to ",
-    "hey, ",
-)
-POLITE_END = (
-    *("",) * 8,
-    *(" please", ", please", " for me", " now", ", thanks", " if you can", ", just that", " only", ", that is all", " right away", ", no more than that", ", and do not add a thing", ", without anything else",
-      " with nothing besides", ", nothing more", " and leave it at that", " and no other thing"),
-)  # fmt: skip
-
-PICTURE_ASKS = (
-    "draw {x}", "draw {x}", "draw {x}", "draw me {x}", "paint {x}", "paint me {x}", "sketch {x}", "show {x}", "show me {x}",
-    "make a picture of {x}", "make an image of {x}", "make a drawing of {x}", "create a picture of {x}", "create an image of {x}",
-    "generate a picture of {x}", "generate an image of {x}", "give me a picture of {x}", "give me an image of {x}",
-    "render {x}", "produce an image of {x}", "illustrate {x}", "design a picture with {x}", "picture {x}",
-    "draw a picture of {x}", "draw a picture with {x}", "show me a picture of {x}", "show me an image with {x}", "make {x}", "create {x}",
-    "visualise {x}", "come up with a picture of {x}", "produce a drawing of {x}", "produce a painting of {x}", "make a painting with {x}", "put {x} in a picture",
-    "compose an image with {x}", "draw an image that shows {x}", "create artwork of {x}", "make an illustration of {x}", "send me a picture of {x}",
-    "get me an image of {x}", "prepare a picture showing {x}", "generate {x}", "display {x}", "create a drawing containing {x}", "make a sketch of {x}",
-)  # fmt: skip
-PICTURE_WISHES = (
-    "a picture of {x}", "an image of {x}", "{x}", "i want a picture of {x}", "i would like an image of {x}", "i'd like to see {x}",
-    "i need a picture of {x}", "what does {x} look like?", "let me see {x}", "picture: {x}", "image: {x}", "a drawing of {x}",
-    "how does {x} look?", "i want to see {x}", "a photo of {x}",
-    "i would love a painting of {x}", "i'd love a picture with {x}", "may i have a picture of {x}?", "may i see {x}?", "i wish to see {x}", "a painting of {x}",
-    "i need an illustration of {x}", "we need an image showing {x}", "let us have a drawing of {x}", "there should be {x} in the picture", "a picture showing {x}",
-)  # fmt: skip
-FILM_ASKS = (
-    "make a video of {x}", "make a film of {x}", "make a movie of {x}", "create a video of {x}", "generate a video of {x}",
-    "film {x}", "animate {x}", "show me a video of {x}", "show a film of {x}", "give me a video of {x}", "give me a clip of {x}",
-    "make an animation of {x}", "create an animation of {x}", "generate a clip of {x}", "record {x}", "render a video of {x}",
-    "draw a film of {x}", "produce a video of {x}", "make a short film of {x}", "show me a clip of {x}", "make a video with {x}",
-    "make a video where there is {x}", "create a short video clip of {x}", "generate a film with {x}", "show me a movie of {x}",
-    "produce a clip with {x}", "make me a short movie in which there is {x}", "make a film in which you see {x}", "compose an animation showing {x}",
-    "send me a clip of {x}", "prepare a video showing {x}", "create a movie with {x}", "turn {x} into a video", "put {x} in a film", "show {x} in a video",
-    "give me an animation with {x}", "shoot a video of {x}", "make an animated clip of {x}", "create a moving picture of {x}", "make an animation showing {x}",
-)  # fmt: skip
-FILM_WISHES = (
-    "a video of {x}", "a film of {x}", "a movie of {x}", "i want a video of {x}", "i would like a film of {x}", "an animation of {x}",
-    "i need a video of {x}", "video: {x}", "a clip of {x}", "i'd like to watch {x}", "let me watch {x}", "film: {x}", "i want to watch {x}",
-    "i would love a clip of {x}", "may i have a film of {x}?", "may i watch {x}?", "i'd like an animation of {x}", "we need a video showing {x}", "a short film of {x}",
-)  # fmt: skip
-SOUND_ASKS = (
-    "play {x}", "play me {x}", "make {x}", "let me hear {x}", "give me {x}", "create {x}", "generate {x}", "produce {x}", "sing {x}",
-    "synthesise {x}", "make an audio clip of {x}", "generate audio of {x}", "record {x}", "i want to hear {x}", "i would like to hear {x}",
-    "i'd like {x}", "{x}", "audio: {x}", "sound: {x}", "emit {x}", "create an audio file with {x}", "let me listen to {x}", "i need {x}",
-    "compose {x}", "sound {x}", "could i hear {x}?", "may i hear {x}?", "i would love to hear {x}", "prepare {x}", "send me {x}", "output {x}", "make me {x}",
-    "give me an audio file with {x}", "produce audio: {x}", "use your voice for {x}", "put {x} in a sound file", "i'd love to listen to {x}",
-)  # fmt: skip
-THING_SOUND_ASKS = (
-    "play the sound of {x}", "what does {x} sound like?", "make the sound of {x}", "let me hear {x}", "how does {x} sound?",
-    "give me the sound of {x}", "i want to hear {x}", "generate the sound of {x}", "create the sound of {x}", "the sound of {x}",
-    "sound of {x}", "what sound does {x} make?", "play {x} as a sound", "produce the sound that {x} makes", "let me listen to {x}",
-    "generate audio of {x}", "make an audio clip of {x}", "play me {x}", "play the noise of {x}", "i would like to hear {x}",
-    "make a sound for {x}", "which sound does {x} make?", "what noise does {x} make?", "compose the sound of {x}", "may i hear {x}?", "i would love to hear {x}",
-    "turn {x} into a sound", "give me audio of {x}", "synthesise the sound of {x}", "what would {x} sound like?", "imitate {x}", "let us hear {x}",
-)  # fmt: skip
-# How a thing is asked for, by commands and by wishes.
-ASKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "image": (PICTURE_ASKS, PICTURE_WISHES),
-    "audio": (THING_SOUND_ASKS, ()),
-    "video": (FILM_ASKS, FILM_WISHES),
-}
-SOUNDS_OF = (
-    "the sound of {x}",
-    "the sound of {x}",
-    "the sound that {x} makes",
-    "the noise of {x}",
-    "how {x} sounds",
-)
-LISTED_ASKS = (
-    "make {x}", "give me {x}", "create {x}", "i want {x}", "i need {x}", "generate {x}", "show me {x}", "produce {x}", "i would like {x}", "i'd like to have {x}",
-    "get me {x}", "prepare {x}", "make me {x}", "send me {x}", "may i have {x}?", "could i get {x}?", "are you able to make {x}?", "{x}", "let us have {x}",
-    "there should be {x}", "we need {x}", "what i want is {x}",
-)  # fmt: skip
-CHANGES = {
-    "colour": ("make {it} {x}", "now make {it} {x}", "change {it} to {x}", "in {x} please", "paint {it} {x}", "turn {it} {x}", "change the colour to {x}", "now in {x}",
-               "and now {x}", "{x} instead", "do it in {x}", "the same in {x}", "now {x}", "take {x} as the colour", "use {x} for {it}", "colour {it} {x}", "let the colour be {x}",
-               "{x} would be better", "recolour {it}: {x}"),
-    "shape": ("make {it} a {x}", "now make {it} a {x}", "turn {it} into a {x}", "the same with a {x}", "now a {x}", "change the shape to a {x}", "a {x} instead",
-              "replace it with a {x}", "and as a {x}", "use a {x} for it", "let the shape be a {x}", "swap {it} for a {x}", "a {x} would be better", "take a {x}"),
-    "size": ("make {it} {x}", "now make {it} {x}", "{x} please", "now {it} should be {x}", "and now {x}", "change the size to {x}", "let the size be {x}", "{x} would be better",
-             "a {x} one instead", "resize {it}: {x}"),
-    "place": ("move {it} so that it is {x}", "put {it} {x}", "now put {it} {x}", "place {it} {x}", "now {x}", "the same {x}", "i want {it} {x}", "shift {it} so that it is {x}",
-              "let its place be {x}", "have {it} {x}"),
-    "motion": ("make {it} {x}", "now {it} should be {x}", "now {x}", "let me have {it} {x}", "the same, but {x}", "but {x}", "i want {it} {x}", "have {it} {x}"),
-    "background": ("make it {x}", "now {x}", "the same {x}", "put it {x}", "{x} please", "change it so that it is {x}", "have it {x}"),
-}  # fmt: skip
-BACKGROUND_CHANGES = (
-    "make the background {x}", "change the background to {x}", "with a {x} background", "now the background {x}", "the background should be {x}", "paint the background {x}",
-    "use {x} as the background", "let the background be {x}", "i'd prefer a {x} background", "how about a {x} background?", "what about {x} as the background?",
-    "can the background be {x}?", "might the background be {x}?", "turn the background {x}", "do it over with a {x} background", "again, with a {x} background",
-    "once more with a {x} background", "i want the background {x}", "{x} behind it, please", "i'd like it better with a {x} background",
-)  # fmt: skip
-CHANGE_COMMANDS = (
-    "do it again, but {x}", "make the same thing {x}", "repeat it, {x} this time", "once more, but {x}", "again, {x} this time", "give me the same, but {x}", "have it {x}",
-    "do the same thing {x}", "try it {x}", "let it be {x}", "do that over, {x}", "make it again {x}", "give it to me {x}", "make another one, {x}", "change it: {x}",
-    "show it {x}", "do it {x} instead", "let me have it {x}",
-)  # fmt: skip
-CHANGE_WISHES = (
-    "i'd prefer it {x}", "it should be {x}", "i want it {x}", "i'd like it {x}", "what if it were {x}?", "how about {x}?", "might it be {x}?", "can it be {x}?", "can i have it {x}?",
-    "i'd like it better {x}", "no, {x}", "rather {x}", "actually, {x}", "hmm, {x} instead", "what about {x}?", "i would prefer {it} to be {x}", "i meant {x}", "sorry, i meant {x}",
-    "may i have it {x}?", "the same thing, but {x}", "not quite: {x}, please", "{it} should rather be {x}", "why not {x}?", "i think {x} would be nicer", "could you do it {x}?",
-    "would you make it {x}?", "{x}, please", "let's have it {x}",
-)  # fmt: skip
-ITS_MEDIA = {
-    "image": ("draw it", "paint it", "make a picture of it", "show a picture of it", "show it", "draw a picture", "sketch it", "draw the same thing", "give me an image of it"),
-    "audio": ("play its sound", "let me hear it", "make its sound", "play the sound", "give me its sound", "add its sound", "add a sound", "play it", "generate audio of it"),
-    "video": ("film it", "make a video of it", "animate it", "make a film of it", "show a film of it", "make a clip of it", "show it as a film", "create an animation",
-              "turn it into a video"),
-}  # fmt: skip
-LISTED_MEDIA = {
-    "image": ("a picture", "an image", "a drawing", "a painting"),
-    "audio": ("the sound", "a sound", "audio", "an audio clip"),
-    "video": ("a video", "a film", "a clip", "an animation", "a movie"),
-}
-# Said before a request for another form of a medium that was given.
-REMARKS = (
-    "here is something for you.", "look at this.", "what is this?", "do you know what this is?", "i wonder what this is.", "have a look at it.",
-    "see what i found.", "do you know how it sounds?", "i wonder how it sounds.", "can you imagine how it looks?", "do you see how it looks?", "i got this:",
-    "here you are:", "take this.", "what would that be?", "tell me how it looks.", "tell me how it sounds.", "can you say what that is?", "attached is one more.",
-)  # fmt: skip
-
-
-def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str) -> str:
-    """One request for `what`, polite or not."""
-    if wishes and rng.random() < 0.3:
-        return pick(rng, wishes).format(x=what) + pick(rng, ("", "", ", please"))
-    start = pick(rng, POLITE_START)
-    text = start + pick(rng, commands).format(x=what) + pick(rng, POLITE_END)
-    asking = start.startswith(("can", "could", "would"))
-    return text + "?" if asking and "?" not in text and rng.random() < 0.7 else text
-
-
-def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
-    """One request for `what` in several media, in their order."""
-    form = rng.random()
-    if form < 0.15:
-        return (
-            f"{what}: {_all_of(rng, [pick(rng, ITS_MEDIA[kind]) for kind in kinds])}{pick(rng, POLITE_END)}"
-        )
-    start = pick(rng, POLITE_START)
-    if form < 0.55:
-        first = ASKS[kinds[0]][0]
-        command = pick(rng, tuple(way for way in first if "?" not in way)).format(x=what)
-        text = _all_of(rng, [command, *(pick(rng, ITS_MEDIA[kind]) for kind in kinds[1:])])
-        text = start + text + pick(rng, ("", "", "", " as well", " also", ", all of it"))
-    else:
-        media = _all_of(rng, [pick(rng, LISTED_MEDIA[kind]) for kind in kinds], commands=False)
-        if len(kinds) == 2 and rng.random() < 0.15:
-            media = f"both {media}"
-        command = pick(rng, LISTED_ASKS)
-        text = command.format(x=f"{what} as {media}" if rng.random() < 0.15 else f"{media} of {what}")
-        text = text if command.startswith("{x}") else start + text
-    if text.endswith("?"):
-        return text
-    asking = start.startswith(("can", "could", "would")) and text.startswith(start)
-    return text + ("?" if asking and rng.random() < 0.7 else pick(rng, POLITE_END))
-
-
-def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
-    """One request to have `it` again with another value of the attribute `name`, said in words or, of a background, by name."""
-    start, end = pick(rng, POLITE_START), pick(rng, POLITE_END)
-    if name == "background":
-        if rng.random() < 0.4:
-            text = pick(rng, BACKGROUND_CHANGES).format(x=pick(rng, BACKGROUND_WORDS[value]))
-            return start + text if rng.random() < 0.3 else text
-        value = say_background(rng, value)
-    form = rng.random()
-    if form < 0.5:
-        text = pick(rng, CHANGES[name]).format(x=value, it=it)
-        return start + text + end if form < 0.25 else text
-    forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
-    what = pick(rng, forms.get(name, ("{}",))).format(value)
-    if form < 0.75:
-        return start + pick(rng, CHANGE_COMMANDS).format(x=what, it=it) + end
-    return pick(rng, CHANGE_WISHES).format(x=what, it=it)
-
-
-def _all_of(rng: Rng, items: list[str], commands: bool = True) -> str:
-    """A list in words: "a, b and c", or for commands also "a, then b, then c"."""
-    if commands and rng.random() < 0.6:
-        return pick(
-            rng, (" and ", " and ", " and then ", ", then ", " and also ", ", ", ". then ", "; ")
-        ).join(items)
-    return ", ".join(items[:-1]) + pick(rng, (" and ", " and ", ", and ", " and also ")) + items[-1]
-
-
-def finish(rng: Rng, text: str) -> str:
-    """Capitals and full stops as people use them."""
-    text = text.strip()
-    if rng.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    if text[-1] not in "?.!" and rng.random() < 0.35:
-        text += pick(rng, (".", ".", "!"))
-    elif text[-1] == "?" and rng.random() < 0.15:
-        text = text[:-1]
-    return text
-
-
-def chosen(rng: Rng, attributes: tuple[str, ...], often: float = 0.75) -> frozenset[str]:
-    """Which attributes a request names: often all, else any of them, and shape or colour nearly always."""
-    if rng.random() < 0.4:
-        return frozenset(attributes)
-    said = {name for name in attributes if rng.random() < often}
-    if not said & {"shape", "colour"}:
-        said.add("shape")
-    return frozenset(said)
 
 
 def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable[[Scene], bool]) -> Scene:
@@ -341,11 +91,6 @@ def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable
 
 
 # ------------------------------------------------------------------------------------------------ answers
-
-
-def from_top_left(scene: Scene) -> Scene:
-    """The scene with its things in the order in which one reads a page, so that a picture has one description."""
-    return Scene(scene.background, tuple(sorted(scene.things, key=lambda thing: PLACES.index(thing.place))))
 
 
 def image_part(scene: Scene) -> Part:
@@ -533,186 +278,29 @@ class Talk:
         self.ask_about_scene([{"type": "video", "scene": self.scene}], "video")
 
     def given_audio(self) -> None:
-        rng = self.rng
-        tone = random_tone(rng)
-        media: list[Part] = [{"type": "audio", "tone": tone}]
-        size = {"high": "small", "low": "large"}.get(tone.pitch)
-        it = pick(rng, ("the sound", "it", "this", "this sound"))
-        asks = [
-            ("all", ("what do you hear?", "describe the sound", "describe this sound", "what is this?", "what sound is this?", "describe it",
-              "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear"),
-             f"I hear {describe_sound(tone)}."),
-            ("shape", ("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
-              "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape", "what shape belongs to this sound?", "what shape goes with it?", "what shape has this sound?"),
-             f"It is {article(tone.shape)}."),
-            ("pitch", (f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
-              "how high is it?", "high or low?"),
-             f"The pitch is {tone.pitch}."),
-            ("contour", ("how does the sound change?", "what does the sound do?", "what is the contour?", "does the sound rise or fall?", "how does it change?",
-              "is it steady, rising, falling, pulsing, fading in or fading out?", "does it go up or down?", "describe the contour", "how does the pitch move?"),
-             f"The sound is {tone.contour}."),
-            ("motion", ("how does the thing move?", "what is the thing doing?", "how does it move?", "what is the motion?", "which motion is it?",
-              "what motion makes this sound?"),
-             f"The sound is {tone.contour}, so it is {CONTOUR_CAUSES[tone.contour]}."),
-        ]  # fmt: skip
-        if size:
-            asks.append(("size", ("how big is the thing?", "is the thing small or large?", "what size is it?", "how big is it?", "is it big or small?",
-                          "what is the size?", "how large is it?"), f"The pitch is {tone.pitch}, so it is {size}."))  # fmt: skip
-        # Describing asks for everything at once, so it comes most often.
-        topic, plain, reply = asks[0 if rng.random() < 0.3 else rng.integers(len(asks))]
-        self.say(questions.question(rng, topic, plain, "it", "audio"), reply, media)
+        tone = random_tone(self.rng)
+        self.say(*topics.of_sound(self.rng, tone), [{"type": "audio", "tone": tone}])
         self.scene = None
 
     def given_depth(self) -> None:
-        rng = self.rng
         scene = self.new_scene()
-        thing = scene.things[0]
-        media: list[Part] = [{"type": "depth", "scene": scene}]
-        metres = f"{DISTANCES[thing.size]:g} metre{'s' if thing.size == 'small' else ''}"
-        where = place_phrase(thing.place)
-        asks = (
-            ("all", ("what is this?", "describe this depth map", "what do you see?", "describe the depth map", "what is in the depth map?", "describe it",
-              "tell me about it", "describe this", "what does this depth map show?", "caption this"),
-             f"I see {article(f'{thing.size} {thing.shape}')} {where}, {metres} away."),
-            ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
-            ("size", ("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
-            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
-             f"It is {where}."),
-            ("distance", ("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
-             f"It is {metres} away."),
-        )  # fmt: skip
-        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(questions.question(rng, topic, plain, pick(rng, ITS), "depth"), reply, media)
+        self.say(*topics.of_depth(self.rng, scene.things[0]), [{"type": "depth", "scene": scene}])
         self.scene = None
 
     def given_thermal(self) -> None:
-        rng = self.rng
         scene = self.new_scene()
-        thing = scene.things[0]
-        media: list[Part] = [{"type": "thermal", "scene": scene}]
-        degrees, where = f"{TEMPERATURES[thing.colour]:g} degrees", place_phrase(thing.place)
-        asks = (
-            ("all", ("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
-              "what is in the thermal image?", "tell me about it", "describe this", "what does the heat picture show?", "caption this"),
-             f"I see {article(f'{thing.colour} {thing.shape}')} {where}, at about {degrees}."),
-            ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
-            ("colour", ("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "what colour must it be?", "name the colour"),
-             f"It is {thing.colour}."),
-            ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
-             f"It is {where}."),
-            ("temperature", ("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
-              "is it hot or cold?"),
-             f"It is at about {degrees}."),
-        )  # fmt: skip
-        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(questions.question(rng, topic, plain, pick(rng, ITS), "thermal"), reply, media)
+        self.say(*topics.of_thermal(self.rng, scene.things[0]), [{"type": "thermal", "scene": scene}])
         self.scene = None
 
     def given_imu(self) -> None:
-        rng = self.rng
-        motion = pick(rng, MOTIONS)
-        media: list[Part] = [{"type": "imu", "motion": motion}]
-        plain = (
-            "how does it move?", "what is the motion?", "describe the motion", "what is it doing?", "what does the sensor feel?", "describe this",
-            "what is this?", "how is the thing moving?", "which motion is this?", "describe it", "what motion is it?", "what happens?",
-            "what does the motion sensor say?", "in which direction does it move?", "caption this", "how does the thing move?", "is it moving?",
-        )  # fmt: skip
-        topic = pick(rng, ("all", "motion", "motion"))
-        self.say(
-            questions.question(rng, topic, plain, pick(rng, ITS), "imu"),
-            f"It is {motion_phrase(motion)}.",
-            media,
-        )
+        motion = pick(self.rng, MOTIONS)
+        self.say(*topics.of_motion(self.rng, motion), [{"type": "imu", "motion": motion}])
         self.scene = None
 
     def ask_about_scene(self, media: list[Part] | None, kind: str) -> None:
         """A question about the scene in focus, with its medium or after it."""
         assert self.scene is not None
-        rng, scene = self.rng, self.scene
-        noun = pick(rng, ("video", "film", "clip") if kind == "video" else ("picture", "image", "picture"))
-        if len(scene.things) == 2:
-            self.ask_about_pair(media, noun)
-            return
-        thing = scene.things[0]
-        the = pick(rng, ("it", "it", "it", "the thing", f"the {thing.shape}", "the shape", "the object"))
-        caption = caption_film(scene) if kind == "video" else caption_picture(scene)
-        asks = [
-            ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
-              f"what does the {noun} show?", "describe what you see", f"what can you see in this {noun}?", "caption this", "describe this",
-              f"generate a caption for this {noun}", f"write a caption for the {noun}", f"tell me about this {noun}", "what is shown here?"),
-             f"I see {caption}."),
-            ("colour", (f"what colour is {the}?", f"which colour does {the} have?", f"what is the colour of {the}?", f"what color is {the}?", "name the colour",
-              "what colour do you see?", "what is the colour?"),
-             f"It is {thing.colour}."),
-            ("shape", ("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
-              "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?"),
-             f"It is {article(thing.shape)}."),
-            ("size", (f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
-              f"how large is {the}?", f"what is the size of {the}?"),
-             f"It is {thing.size}."),
-            ("place", (f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
-              "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?",
-              *WHEREABOUTS),
-             f"It is {place_phrase(thing.place)}."),
-            ("background", ("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
-              f"what is the background of the {noun}?", f"what background has the {noun}?", "is the background white, grey or black?"),
-             f"The background is {scene.background}."),
-            ("count", COUNT_ASKS, "There is one thing."),
-            self.yes_or_no(thing),
-        ]  # fmt: skip
-        if kind == "video":
-            motion = (
-                "motion",
-                (f"how does {the} move?", "what is the motion?", f"what does {the} do?", f"what is {the} doing?", "describe the motion", "what happens?",
-                 f"in which direction does {the} move?", f"what happens in the {noun}?", f"how is {the} moving?", f"does {the} move?", "which motion is it?"),
-                f"It is {motion_phrase(thing.motion)}.",
-            )  # fmt: skip
-            asks += [motion, motion]
-        # Of films there is most to tell.
-        topic, plain, reply = asks[
-            0 if rng.random() < (0.4 if kind == "video" else 0.2) else rng.integers(len(asks))
-        ]
-        self.say(
-            questions.question(rng, topic, plain, the, "video" if kind == "video" else "image"), reply, media
-        )
-
-    def yes_or_no(self, thing: Thing) -> tuple[str, tuple[str, ...], str]:
-        rng = self.rng
-        name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][
-            rng.integers(3)
-        ]
-        real = getattr(thing, name)
-        asked = real if rng.random() < 0.5 else pick(rng, values)
-        said = article(asked) if name == "shape" else asked
-        truth = article(real) if name == "shape" else real
-        reply = f"Yes, it is {truth}." if asked == real else f"No, it is {truth}."
-        return "yes or no", (f"is it {said}?", f"is this {said}?"), reply
-
-    def ask_about_pair(self, media: list[Part] | None, noun: str) -> None:
-        assert self.scene is not None
-        rng, scene = self.rng, self.scene
-        first, second = scene.things if rng.random() < 0.5 else scene.things[::-1]
-        how = relation(first, second)
-        asked = how if rng.random() < 0.5 else pick(rng, ("left of", "right of", "above", "below"))
-        one, other = f"the {first.shape}", f"the {second.shape}"
-        if rng.random() < 0.6:
-            one, other = f"the {first.colour} {first.shape}", f"the {second.colour} {second.shape}"
-        verdict = "yes" if asked == how else "no"
-        asks = (
-            ("all", (f"what is in the {noun}?", "what do you see?", f"describe the {noun}", f"describe this {noun}", "what is this?", "describe it",
-              f"what does the {noun} show?", "describe what you see", "caption this", "describe this"),
-             f"I see {describe_picture(from_top_left(scene))}."),
-            ("relation", (f"where is {one}?", f"where is {one} in the {noun}?"), f"{one.capitalize()} is {how} {other}, {place_phrase(first.place)}."),
-            ("colour of one", tuple(way.format(shape=first.shape) for way in ("what colour is the {shape}?", "what is the colour of the {shape}?", "what color is the {shape}?")), f"The {first.shape} is {first.colour}."),
-            ("yes or no", (f"is {one} {say_relation(rng, asked)} {other}?",), f"{one.capitalize()} is {how} {other}, so {verdict}."),
-            ("the other", (f"what is {say_relation(rng, how)} {other}?", f"which thing is {say_relation(rng, how)} {other}?"), f"{how.capitalize()} {other} is {article(f'{first.colour} {first.shape}')}."),
-            ("count", COUNT_ASKS, "There are two things."),
-            *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"{one.capitalize()} is {how} {other}.")] * 3,
-            ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.colour} thing is {article(first.shape)}."),
-            ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
-        )  # fmt: skip
-        topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
-        self.say(questions.question(rng, topic, plain, "it", "image"), reply, media)
+        self.say(*topics.of_scene(self.rng, self.scene, kind), media)
 
     # -------------------------------------------------------------------------------------------- from medium to medium
 

@@ -129,6 +129,11 @@ def relation(first: Thing, second: Thing) -> str:
     return "above" if dy < 0 else "below"
 
 
+def from_top_left(scene: Scene) -> Scene:
+    """The scene with its things in the order in which one reads a page, so that a picture has one description."""
+    return Scene(scene.background, tuple(sorted(scene.things, key=lambda thing: PLACES.index(thing.place))))
+
+
 def random_pair(rng: np.random.Generator) -> tuple[Thing, Thing]:
     """Two small things that differ in shape and colour, in two cells of one row or one column."""
     shapes = rng.choice(len(SHAPES), 2, replace=False)

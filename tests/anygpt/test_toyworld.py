@@ -11,7 +11,7 @@ from anygpt.evaluation.answers import read_answer
 from anygpt.grounding import parse
 from anygpt.messages import normalise
 from anygpt.toyworld.boxes import box_of
-from anygpt.toyworld.dialogues import STARTS, conversation, from_top_left
+from anygpt.toyworld.dialogues import STARTS, conversation
 from anygpt.toyworld.drawing import (
     BACKGROUND_DISTANCE,
     BACKGROUND_TEMPERATURE,
@@ -41,6 +41,7 @@ from anygpt.toyworld.scenes import (
     SIZES,
     Scene,
     Thing,
+    from_top_left,
     overlap,
     random_pair,
     random_scene,

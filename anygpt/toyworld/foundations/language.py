@@ -15,6 +15,7 @@ can say well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from anygpt.grounding import render
 from anygpt.toyworld.boxes import box_of
-from anygpt.toyworld.dialogues import STARTS, Part, conversation, from_top_left
+from anygpt.toyworld.dialogues import STARTS, Part, conversation
 from anygpt.toyworld.foundations.fitting import fit
 from anygpt.toyworld.phrases import (
     article,
@@ -34,7 +35,7 @@ from anygpt.toyworld.phrases import (
     motion_phrase,
     place_phrase,
 )
-from anygpt.toyworld.scenes import Scene, relation
+from anygpt.toyworld.scenes import Scene, Thing, from_top_left, relation
 
 VOCABULARY = 1200
 SPECIAL = 4  # tokens of the template, the first of the vocabulary
@@ -71,9 +72,8 @@ def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[
     return [f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"]
 
 
-def things_of(scene: Scene) -> list[tuple[str, ...]]:
-    """The words of a picture's things, as one reads a page; of two things each with how it stands to the other."""
-    things = from_top_left(scene).things
+def words_of(things: Sequence[Thing]) -> list[tuple[str, ...]]:
+    """The words of a picture's things; of two things each with how it stands to the other."""
     said = [(thing.size, thing.colour, thing.shape, *thing.place.split()) for thing in things]
     if len(things) == 2:
         hows = relation(*things), relation(*things[::-1])
@@ -82,9 +82,10 @@ def things_of(scene: Scene) -> list[tuple[str, ...]]:
 
 
 def describe_things(scene: Scene, boxes: bool) -> list[Piece]:
-    """A picture: its things, maybe each with its box, and the background."""
+    """A picture: its things as one reads a page, maybe each with its box, and the background."""
+    things = from_top_left(scene).things
     pieces: list[Piece] = ["["]
-    for thing, words in zip(from_top_left(scene).things, things_of(scene), strict=True):
+    for thing, words in zip(things, words_of(things), strict=True):
         pieces.append(words)
         if boxes:
             pieces.append(f" {render([replace(box_of(thing), label='')])}")
