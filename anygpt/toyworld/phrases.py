@@ -454,9 +454,9 @@ def say_relation(rng: np.random.Generator, word: str) -> str:
 
 
 def say_pair(rng: np.random.Generator, scene: Scene, said: frozenset[str]) -> str:
-    """Two things with their relation; both shapes and colours are always named."""
+    """Two things with their relation; both shapes and colours are always named, both sizes where `said` has them."""
     first, second = scene.things
-    named = frozenset({"shape", "colour"})
+    named = frozenset({"shape", "colour"}) | (said & {"size"})
     one, other = say_thing(rng, first, named), say_thing(rng, second, named)
     how = say_relation(rng, relation(first, second))
     return pick(

@@ -26,11 +26,13 @@ from anygpt.toyworld.drawing import (
 )
 from anygpt.toyworld.foundations.language import as_text
 from anygpt.toyworld.phrases import (
+    SIZE_WORDS,
     caption_film,
     caption_picture,
     caption_sound,
     describe_picture,
     near_captions,
+    say_scene,
 )
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
@@ -540,6 +542,15 @@ def test_near_captions_of_two_things_change_one_of_them_or_swap_the_two() -> Non
     } <= set(near)
     changed = [sum(a != b for a, b in zip(caption.split(), other.split(), strict=True)) for other in near]
     assert sorted(changed) == [1] * 6 + [2] * 3
+
+
+@pytest.mark.parametrize(("said", "times"), [({"shape", "colour"}, 0), ({"shape", "colour", "size"}, 2)])
+def test_a_request_for_two_things_says_the_size_of_both_or_of_none(
+    said: set[str], times: int, rng: np.random.Generator
+) -> None:
+    for _ in range(50):
+        words = say_scene(rng, random_scene(rng, two_things=1), frozenset(said)).replace(",", "").split()
+        assert sum(word in SIZE_WORDS["small"] for word in words) == times, words
 
 
 def test_what_a_medium_does_not_carry_is_not_told() -> None:
