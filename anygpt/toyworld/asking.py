@@ -9,12 +9,7 @@ from anygpt.toyworld.phrases import BACKGROUND_WORDS, pick, say_background
 Rng = np.random.Generator
 
 POLITE_START = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
+    *("",) * 6,
     "please ",
     "kindly ",
     "i need you to ",

@@ -11,12 +11,7 @@ from anygpt.toyworld.phrases import pick
 Rng = np.random.Generator
 
 STARTS = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
+    *("",) * 6,
     "hey, ",
     "hi, ",
     "ok, ",
