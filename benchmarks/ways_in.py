@@ -1,6 +1,6 @@
 """The ways in side by side: how a picture reaches the LLM, each trained on the same pictures for as many steps.
 
-    python -m benchmarks.ways_in [--steps 1000] [--seeds 3] [--questions 200] [--ways llava-mlp flamingo] [--output runs/ways-in]
+    python -m benchmarks.ways_in [--steps 1500] [--seeds 3] [--questions 200] [--ways llava-mlp flamingo] [--output runs/ways-in]
 
 Every run starts from a new adapter on the frozen encoder and LLM of the shipped anygpt-tiny. The LLM stays as it is: what differs
 is the way in alone. BLIP-2's steps are half of its first stage, without the LLM, and half of its second. Writes
@@ -193,7 +193,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=1000, help="of each way, all its stages together")
+    parser.add_argument("--steps", type=int, default=1500, help="of each way, all its stages together")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--questions", type=int, default=200, help="of each suite")
@@ -208,7 +208,7 @@ def main() -> int:
         steps=given.steps,
         settings={
             "batch_size": given.batch_size,
-            "examples": max(given.batch_size, given.steps * given.batch_size // 3),  # each comes three times
+            "examples": given.steps * given.batch_size,  # none comes twice
             "validation_examples": 8,
             "measured_examples": 8,
         },

@@ -124,6 +124,8 @@ CHANGE_COMMANDS = (
     "do the same thing {x}", "try it {x}", "let it be {x}", "do that over, {x}", "make it again {x}", "give it to me {x}", "make another one, {x}", "change it: {x}",
     "show it {x}", "do it {x} instead", "let me have it {x}",
 )  # fmt: skip
+# The tokenizer begins these words with a colour's token; what comes after it may be anything.
+RED_VERBS = ("redraw", "redesign", "redecorate", "redefine", "redirect", "redub", "redye", "reduce")
 CHANGE_WISHES = (
     "i'd prefer it {x}", "it should be {x}", "i want it {x}", "i'd like it {x}", "what if it were {x}?", "how about {x}?", "might it be {x}?", "can it be {x}?", "can i have it {x}?",
     "i'd like it better {x}", "no, {x}", "rather {x}", "actually, {x}", "hmm, {x} instead", "what about {x}?", "i would prefer {it} to be {x}", "i meant {x}", "sorry, i meant {x}",
@@ -199,6 +201,13 @@ def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
         return start + text + end if form < 0.25 else text
     forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
     what = pick(rng, forms.get(name, ("{}",))).format(value)
+    if form < 0.54:
+        verb = (
+            pick(rng, RED_VERBS)
+            if rng.random() < 0.5
+            else f"red{pick(rng, 'aeiouw')}{pick(rng, 'bdgklmnpst')}"
+        )
+        return start + pick(rng, ("{} it {}", "{} it, {}", "{} it, but {}")).format(verb, what) + end
     if form < 0.75:
         return start + pick(rng, CHANGE_COMMANDS).format(x=what, it=it) + end
     return pick(rng, CHANGE_WISHES).format(x=what, it=it)

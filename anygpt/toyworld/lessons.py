@@ -41,8 +41,8 @@ WORD_QUESTIONS = {
         "name the shape in our words",
     ),
 }
-# What decides is said again right before the word: from there a small LLM finds what came next the last time.
-WORD_ANSWERS = {"colour": "{value} is {word}.", "shape": "A {value} is a {word}."}
+# What decides is said right before the word: from there a small LLM finds what came next the last time.
+WORD_ANSWERS = {"colour": "We call {value} {word}.", "shape": "We call a {value} {word}."}
 STYLE_QUESTIONS = {
     "colour": ("what colour is it?", "which colour is it?"),
     "shape": ("what shape is it?", "which shape is it?"),
@@ -110,7 +110,7 @@ def made_up_word(rng: Rng, shots: int, accept: Accept, kept: bool = False) -> Le
     def show(which: int) -> Exchange:
         scene = _scene(rng, accept, {attribute: values[which]})
         answer = WORD_ANSWERS[attribute].format(value=values[which], word=words[which])
-        return _exchange(scene, pick(rng, WORD_QUESTIONS[attribute]), f"{answer[0].upper()}{answer[1:]}")
+        return _exchange(scene, pick(rng, WORD_QUESTIONS[attribute]), answer)
 
     pairs = [int(which) for _ in range(-(-shots // 2)) for which in rng.permutation(2)]
     wanted = int(rng.integers(2))

@@ -133,9 +133,13 @@ QUESTIONS = (
     "where is berlin?", "when was the war?", "is there life on mars?", "how do airplanes fly?", "what should i eat today?", "tell me about history",
     "who are the beatles?", "what is a black hole?", "how do i learn english?", "what is your favourite book?", "send a message to john",
 )  # fmt: skip
+GOING = ("going", "sliding", "running", "drifting", "rolling", "flying", "creeping", "travelling")
 MOVES = {
     "still": ("standing still", "still"),
-    **{way: (f"moving {way}", f"going {way}", f"sliding {way}") for way in ("left", "right", "up", "down")},
+    **{
+        way: (f"moving {way}", f"going {way}", f"sliding {way}", *(f"{way}-{how}" for how in GOING))
+        for way in ("left", "right", "up", "down")
+    },
 }
 KINDS_OF_THING = {
     "still": ("still thing", "thing that stands still", "thing at rest"),
@@ -146,9 +150,8 @@ KINDS_OF_THING = {
             f"thing moving {way}",
             f"{way} moving thing",
             f"thing on its way {way}",
-            f"{way}-going thing",
             f"{way}-bound thing",
-            f"{way}-sliding thing",
+            *(f"{way}-{how} thing" for how in GOING),
         )
         for way in ("left", "right", "up", "down")
     },
@@ -162,6 +165,8 @@ CONTOUR_QUESTIONS = (
     "in which way does the sound of {a} go on?", "tell me what the sound of {a} is like", "does {a} have a steady sound?", "what do i hear from {a}?",
     "say what the sound of {a} does", "i have {a}. what is its sound?", "in what way does the sound of {a} vary?", "does the sound of {a} go up or down?", "what becomes of the sound of {a}?",
     "does the sound of {a} swell or fall, or stay as it is?", "which change is there in the sound of {a}?",
+    "while something is {x}, how does it sound?", "what is to be heard while a thing is {x}?", "as long as a thing is {x}, what is its sound?", "how does the sound of something {x} go on?",
+    "{a}: how does it sound?", "how does a sound go on while its thing is {x}?",
 )  # fmt: skip
 
 

@@ -57,7 +57,8 @@ def of_sound(rng: Rng, tone: Tone) -> Exchange:
     it = pick(rng, ("the sound", "it", "this", "this sound"))
     asks = [
         ("all", ("what do you hear?", "describe the sound", "describe this sound", "what is this?", "what sound is this?", "describe it",
-          "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear"),
+          "tell me about this sound", "describe this", "what can you hear?", "caption this", "explain what you hear", "say what you hear",
+          "could you say what you hear?", "tell me all that you hear", "can you put what you hear into words?"),
          f"I hear {describe_sound(tone)}."),
         ("shape", ("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
           "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape", "what shape belongs to this sound?", "what shape goes with it?", "what shape has this sound?"),
@@ -66,7 +67,8 @@ def of_sound(rng: Rng, tone: Tone) -> Exchange:
           "how high is it?", "high or low?"),
          f"The pitch is {tone.pitch}."),
         ("contour", ("how does the sound change?", "what does the sound do?", "what is the contour?", "does the sound rise or fall?", "how does it change?",
-          "is it steady, rising, falling, pulsing, fading in or fading out?", "does it go up or down?", "describe the contour", "how does the pitch move?"),
+          "is it steady, rising, falling, pulsing, fading in or fading out?", "does it go up or down?", "describe the contour", "how does the pitch move?",
+          "how does the tone change?", "what changes in this sound?", "does this sound change?", "how does this tone go on?"),
          f"The sound is {tone.contour}."),
         ("motion", ("how does the thing move?", "what is the thing doing?", "how does it move?", "what is the motion?", "which motion is it?",
           "what motion makes this sound?"),
@@ -144,7 +146,7 @@ def of_scene(rng: Rng, scene: Scene, kind: str) -> Exchange:
           "what colour do you see?", "what is the colour?"),
          f"It is {thing.colour}."),
         ("shape", ("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
-          "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?"),
+          "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?", f"which shape does the {noun} show?"),
          f"It is {article(thing.shape)}."),
         ("size", (f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
           f"how large is {the}?", f"what is the size of {the}?"),

@@ -10,21 +10,22 @@ twice, from which it learns to go on from a word as it went on before; in talk a
 
 A picture's thing is one token, the sum of its words' embeddings. An LLM of this size learns to find such a thing by any
 of its words, and did not learn it from the words one after the other (docs/anygpt-tiny.md). It is also what an adapter
-can say well.
+can say well. To the sum comes where the thing is: for each edge of its box the two nearest of `Edges`' embeddings, in
+shares. In numbers one after the other a box would be what no adapter says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from anygpt.grounding import render
+from anygpt.frozen import weight_of
 from anygpt.toyworld.boxes import box_of
 from anygpt.toyworld.dialogues import STARTS, Part, conversation
 from anygpt.toyworld.foundations.fitting import fit
@@ -35,15 +36,16 @@ from anygpt.toyworld.phrases import (
     motion_phrase,
     place_phrase,
 )
-from anygpt.toyworld.scenes import Scene, Thing, from_top_left, relation
+from anygpt.toyworld.scenes import Scene, from_top_left, relation
 
 VOCABULARY = 1200
 SPECIAL = 4  # tokens of the template, the first of the vocabulary
 TOKENS = 5000  # of a batch, at most
+STEPS = 20  # of a picture's side, between which an edge's place is told
 # What is talked about: pictures more than in the stages, and what these have only on request.
 TALK = STARTS | {"given_image": 24, "given_pair": 24, "lesson": 8, "grounding": 8}
 # How often a batch is of which kind.
-KINDS = {"talk": 0.5, "pairs": 0.25, "lessons": 0.15, "words": 0.1}
+KINDS = {"talk": 0.4, "pairs": 0.2, "boxes": 0.15, "lessons": 0.2, "words": 0.05}
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] not in ['user', 'assistant'] %}{{ raise_exception('this model knows the roles user and assistant only') }}{% endif %}"
@@ -53,14 +55,21 @@ CHAT_TEMPLATE = (
 )
 
 
-Piece = str | tuple[str, ...]  # a text; or the words of a thing, which is one token
+class Shown(NamedTuple):
+    """A picture's thing as one token: its words, and the edges of its box, left, top, right and bottom as shares of the sides."""
+
+    words: tuple[str, ...]
+    edges: tuple[float, float, float, float]
 
 
-def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[Piece]:
-    """A user's medium in words; of a picture with where its things are in numbers, if asked."""
+Piece = str | Shown
+
+
+def describe(part: Part) -> list[Piece]:
+    """A user's medium in words."""
     match part["type"]:
         case "image":
-            return describe_things(part["scene"], boxes)
+            return ["[", *show(part["scene"]), f" {part['scene'].background}]"]
         case "video":
             return [f"[a film of {caption_film(part['scene'])}]"]
         case "audio":
@@ -72,29 +81,18 @@ def describe(rng: np.random.Generator, part: Part, boxes: bool = False) -> list[
     return [f"[a {kind} of {article(f'{seen} {thing.shape}')} {place_phrase(thing.place)}]"]
 
 
-def words_of(things: Sequence[Thing]) -> list[tuple[str, ...]]:
-    """The words of a picture's things; of two things each with how it stands to the other."""
+def show(scene: Scene) -> list[Shown]:
+    """A picture's things as one reads a page; each of two also says how it stands to the other."""
+    things = from_top_left(scene).things
     said = [(thing.size, thing.colour, thing.shape, *thing.place.split()) for thing in things]
     if len(things) == 2:
         hows = relation(*things), relation(*things[::-1])
-        return [(*words, how.split()[0]) for words, how in zip(said, hows, strict=True)]
-    return said
+        said = [(*words, how.split()[0]) for words, how in zip(said, hows, strict=True)]
+    return [Shown(words, box_of(thing).corners) for words, thing in zip(said, things, strict=True)]
 
 
-def describe_things(scene: Scene, boxes: bool) -> list[Piece]:
-    """A picture: its things as one reads a page, maybe each with its box, and the background."""
-    things = from_top_left(scene).things
-    pieces: list[Piece] = ["["]
-    for thing, words in zip(things, words_of(things), strict=True):
-        pieces.append(words)
-        if boxes:
-            pieces.append(f" {render([replace(box_of(thing), label='')])}")
-    return [*pieces, f" {scene.background}]"]
-
-
-def as_text(rng: np.random.Generator, messages: list[dict]) -> list[tuple[str, list[Piece]]]:
+def as_text(messages: list[dict]) -> list[tuple[str, list[Piece]]]:
     """Role and pieces of text of each message; the assistant's media are left out."""
-    boxes = any("[" in part.get("text", "") for message in messages for part in message["content"])
     turns = []
     for message in messages:
         pieces: list[Piece] = []
@@ -102,7 +100,7 @@ def as_text(rng: np.random.Generator, messages: list[dict]) -> list[tuple[str, l
             if part["type"] == "text":
                 pieces.append(part["text"])
             elif message["role"] == "user":
-                pieces += describe(rng, part, boxes)
+                pieces += describe(part)
         turns.append((message["role"], pieces))
     return turns
 
@@ -116,9 +114,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     # Less from outside the world, so that its words do not get tokens of their own.
     starts = STARTS | {"outside": 0.4, "plain": 0.5}
     texts = [
-        piece if isinstance(piece, str) else " ".join(piece)
+        piece if isinstance(piece, str) else " ".join(piece.words)
         for _ in range(20_000)
-        for _, pieces in as_text(rng, conversation(rng, turns=int(rng.integers(1, 4)), starts=starts))
+        for _, pieces in as_text(conversation(rng, turns=int(rng.integers(1, 4)), starts=starts))
         for piece in pieces
     ]
     trainer = trainers.BpeTrainer(
@@ -158,55 +156,102 @@ def build_llm(vocabulary: int) -> LlamaForCausalLM:
     )
 
 
-Tokens = list[list[int]]  # of each place in a text its token, or several whose embeddings are added up
+Token = list[tuple[int, float]]  # the rows of a table whose sum it is, and how much of each
 
 
-def encode(
-    rng: np.random.Generator, tokenizer: PreTrainedTokenizerFast, messages: list[dict]
-) -> tuple[Tokens, list[float]]:
+class Edges(torch.nn.Embedding):
+    """Where the edges of a box are: a row for each of the four at each of `STEPS` + 1 places. No part of the LLM.
+
+    An adapter has to find such rows' sums for itself; these are thrown away.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(4 * (STEPS + 1), dim)
+        # places a tenth apart begin alike, as what is seen of them is
+        places = torch.linspace(0, 1, STEPS + 1)
+        alike = torch.exp(-0.5 * ((places[:, None] - places) / 0.1) ** 2)
+        rows = torch.nn.functional.normalize(alike, dim=1) @ torch.randn(4, STEPS + 1, dim)
+        self.weight.data.copy_(0.08 * rows.flatten(0, 1))
+
+
+def edge_rows(edges: Sequence[float], first: int) -> Token:
+    """The rows of `Edges`, which begin at `first`, that tell where four edges are."""
+    rows: Token = []
+    for side, edge in enumerate(edges):
+        place = min(int(edge * STEPS), STEPS - 1)
+        share = edge * STEPS - place
+        row = first + side * (STEPS + 1) + place
+        rows += [(row, 1 - share), (row + 1, share)]
+    return rows
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, messages: list[dict]) -> tuple[list[Token], list[float]]:
     """Tokens, and the weight of each as a target: the assistant's words count fully, the user's a little, things not."""
-    tokens: Tokens = []
+    tokens: list[Token] = []
     weights: list[float] = []
     marks = {token: int(i) for token, i in tokenizer.get_added_vocab().items()}
-    for role, pieces in as_text(rng, messages):
-        words: Tokens = []
+    for role, pieces in as_text(messages):
+        words: list[Token] = []
         for piece in pieces:
             if isinstance(piece, str):
-                words += [[token] for token in tokenizer.encode(piece, add_special_tokens=False)]
+                words += [[(word, 1.0)] for word in tokenizer.encode(piece, add_special_tokens=False)]
             else:
-                words.append(tokenizer.encode(f" {' '.join(piece)}", add_special_tokens=False))
-        tokens += [[marks[f"<|{role}|>"]], *words, [marks["<|end|>"]]]
+                own = tokenizer.encode(f" {' '.join(piece.words)}", add_special_tokens=False)
+                words.append([(word, 1.0) for word in own] + edge_rows(piece.edges, len(tokenizer)))
+        tokens += [[(marks[f"<|{role}|>"], 1.0)], *words, [(marks["<|end|>"], 1.0)]]
         weight = 1.0 if role == "assistant" else 0.05
         weights += [0.0, *(weight * (len(word) == 1) for word in words), weight]
     return tokens, weights
 
 
-def embed(llm: LlamaForCausalLM, tokens: torch.Tensor) -> torch.Tensor:
-    """Embeddings of padded tokens (batch, length, words): sums over those words that are not negative."""
-    there = (tokens >= 0)[..., None]
-    return (llm.get_input_embeddings()(tokens.clamp(min=0)) * there).sum(2)
+def embed(llm: LlamaForCausalLM, edges: Edges, rows: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Embeddings (batch, length, dim) of padded tokens (batch, length, rows of each) and the shares of their rows."""
+    table = torch.cat([weight_of(llm.get_input_embeddings()), edges.weight])
+    sums = torch.nn.functional.embedding_bag(
+        rows.flatten(0, 1), table, per_sample_weights=shares.flatten(0, 1), mode="sum"
+    )
+    return sums.unflatten(0, rows.shape[:2])
 
 
-def pad(rows: list[tuple[Tokens, list[float]]], token: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows as tokens (batch, length, words), -1 where a place has fewer words, and weights (batch, length)."""
+Batch = tuple[
+    torch.Tensor, torch.Tensor, torch.Tensor
+]  # rows and shares of tokens, as `embed` takes them, and weights
+
+
+def pad(rows: list[tuple[list[Token], list[float]]], token: int) -> Batch:
+    """Texts in a batch, the shorter ones filled up with `token`."""
     length = max(len(tokens) for tokens, _ in rows)
-    most = max(len(words) for tokens, _ in rows for words in tokens)
-    padded = torch.full((len(rows), length, most), -1)
-    padded[..., 0] = token
-    weights = torch.zeros(len(rows), length)
+    most = max(len(parts) for tokens, _ in rows for parts in tokens)
+    numbers = np.zeros((len(rows), length, most), np.int64)
+    numbers[..., 0] = token
+    shares = np.zeros((len(rows), length, most), np.float32)
+    shares[..., 0] = 1
+    weights = np.zeros((len(rows), length), np.float32)
     for row, (tokens, own) in enumerate(rows):
-        for place, words in enumerate(tokens):
-            padded[row, place, : len(words)] = torch.tensor(words)
-        weights[row, : len(own)] = torch.tensor(own)
-    return padded, weights
+        for place, parts in enumerate(tokens):
+            numbers[row, place, : len(parts)], shares[row, place, : len(parts)] = zip(*parts, strict=True)
+        weights[row, : len(own)] = own
+    return torch.from_numpy(numbers), torch.from_numpy(shares), torch.from_numpy(weights)
 
 
-def words_told_twice(rng: np.random.Generator, vocabulary: int) -> tuple[Tokens, list[float]]:
+def loss_of(llm: LlamaForCausalLM, edges: Edges, batch: Batch) -> torch.Tensor:
+    """The weighted mean of the tokens' cross-entropies."""
+    rows, shares, weights = batch
+    # Right padding under a causal mask: no real token ever sees a pad.
+    logits = llm(inputs_embeds=embed(llm, edges, rows[:, :-1], shares[:, :-1])).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), rows[:, 1:, 0].flatten(), reduction="none"
+    )
+    weight = weights[:, 1:].flatten()
+    return (losses * weight).sum() / weight.sum()
+
+
+def words_told_twice(rng: np.random.Generator, vocabulary: int) -> tuple[list[Token], list[float]]:
     """Random words, and the same again from one of them on, where each but the first can be known."""
     words = rng.choice(np.arange(SPECIAL, vocabulary), int(rng.integers(6, 20)), replace=False).tolist()
     first = int(rng.integers(len(words)))
     again = words[first:] + words[:first]
-    return [[word] for word in (*words, *again)], [0.0] * (len(words) + 1) + [1.0] * (len(words) - 1)
+    return [[(word, 1.0)] for word in (*words, *again)], [0.0] * (len(words) + 1) + [1.0] * (len(words) - 1)
 
 
 class Batches:
@@ -215,7 +260,7 @@ class Batches:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, size: int = 64) -> None:
         self.tokenizer, self.size = tokenizer, size
 
-    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([2, step])
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
         turns = int(rng.choice([1, 2, 3, 5], p=[0.5, 0.2, 0.2, 0.1])) if kind == "talk" else 1
@@ -228,32 +273,27 @@ class Batches:
         length = max(len(tokens) for tokens, _ in rows)
         return pad(rows[: max(4, TOKENS // length)], self.tokenizer.pad_token_id)
 
-    def _row(self, rng: np.random.Generator, kind: str, turns: int) -> tuple[Tokens, list[float]]:
+    def _row(self, rng: np.random.Generator, kind: str, turns: int) -> tuple[list[Token], list[float]]:
         if kind == "words":
             return words_told_twice(rng, len(self.tokenizer))
-        starts = {"talk": TALK, "pairs": {"given_pair": 1.0}, "lessons": {"lesson": 1.0}}[kind]
-        return encode(rng, self.tokenizer, conversation(rng, turns=turns, starts=starts))
+        starts = {
+            "talk": TALK,
+            "pairs": {"given_pair": 1.0},
+            "boxes": {"grounding": 1.0},
+            "lessons": {"lesson": 1.0},
+        }[kind]
+        return encode(self.tokenizer, conversation(rng, turns=turns, starts=starts))
 
 
 def train(work_dir: Path, steps: int = 6000) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     llm = build_llm(len(tokenizer))
-
-    def loss_of(batch: tuple[torch.Tensor, torch.Tensor], step: int) -> torch.Tensor:
-        tokens, weights = batch
-        # Right padding under a causal mask: no real token ever sees a pad.
-        logits = llm(inputs_embeds=embed(llm, tokens[:, :-1])).logits
-        losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), tokens[:, 1:, 0].flatten(), reduction="none"
-        )
-        weight = weights[:, 1:].flatten()
-        return (losses * weight).sum() / weight.sum()
-
+    edges = Edges(llm.config.hidden_size)
     fit(
         "llm",
-        llm,
-        loss_of,
+        torch.nn.ModuleDict({"llm": llm, "edges": edges}),
+        lambda batch, step: loss_of(llm, edges, batch),
         Batches(tokenizer),
         steps=steps,
         learning_rate=3e-3,
