@@ -201,7 +201,7 @@ def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
         return start + text + end if form < 0.25 else text
     forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
     what = pick(rng, forms.get(name, ("{}",))).format(value)
-    if form < 0.54:
+    if form < 0.6:
         verb = (
             pick(rng, RED_VERBS)
             if rng.random() < 0.5

@@ -12,8 +12,8 @@ from benchmarks.ways_in import WAYS, Bench, measured, table, trained
 TOKENS = {
     "nextgpt-linear": 1,
     "nextgpt-mlp": 1,
-    "llava-linear": 65,
-    "llava-mlp": 65,
+    "llava-linear": 64,
+    "llava-mlp": 64,
     "blip2": 8,
     "flamingo": 1,
 }
