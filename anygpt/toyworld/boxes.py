@@ -4,8 +4,8 @@
     give me the box of the star                  →  a red star: [0.100, 0.200, 0.400, 0.500]
 
 A box is the square that a thing fills, by its exact centre and width; answers give it in hundredths, which are finer than
-a picture's pixels. Where a picture has two things, both may be asked
-about, one turn after the other, and no answer can be taken from an earlier one.
+a picture's pixels. Where a picture has two things, both may be asked about, one turn after the other, and no answer can
+be taken from an earlier one.
 """
 
 from __future__ import annotations
@@ -70,11 +70,9 @@ def where(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
     names = [f"the {shape}", f"the {colour} {shape}", f"the {colour} thing", f"the {shape}"]
     if len(scene.things) == 1:
         names += ["it", "the thing", f"the {thing.size} {shape}", f"the {thing.size} {colour} {shape}"]
-    box = box_of(thing)
-    left, top, right, bottom = (round(corner, 2) for corner in box.corners)
-    return pick(rng, WHERE_ASKS).format(x=pick(rng, names)), render(
-        [Box(left, top, right, bottom, box.label)]
-    )
+    exact = box_of(thing)
+    box = Box(*(round(corner, 2) for corner in exact.corners), label=exact.label)
+    return pick(rng, WHERE_ASKS).format(x=pick(rng, names)), render([box])
 
 
 def what(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:

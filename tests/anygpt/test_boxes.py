@@ -56,7 +56,7 @@ def test_talk_about_boxes_tells_the_truth() -> None:
             assert len(given.boxes) + len(told.boxes) == 1  # either in the question or in the answer
             if told.boxes:
                 [box] = told.boxes
-                assert np.allclose(box.corners, truth[box.label].corners, atol=5.1e-3)  # hundredths
+                assert box.corners == tuple(round(corner, 2) for corner in truth[box.label].corners)
                 asked.add("where")
             else:
                 label = text_of(reply).removeprefix("It is ").removesuffix(".")
