@@ -71,7 +71,8 @@ def where(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
     if len(scene.things) == 1:
         names += ["it", "the thing", f"the {thing.size} {shape}", f"the {thing.size} {colour} {shape}"]
     exact = box_of(thing)
-    box = Box(*(round(corner, 2) for corner in exact.corners), label=exact.label)
+    left, top, right, bottom = (round(corner, 2) for corner in exact.corners)
+    box = Box(left, top, right, bottom, exact.label)
     return pick(rng, WHERE_ASKS).format(x=pick(rng, names)), render([box])
 
 
