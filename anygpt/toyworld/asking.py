@@ -49,7 +49,7 @@ PICTURE_WISHES = (
     "a picture of {x}", "an image of {x}", "{x}", "i want a picture of {x}", "i would like an image of {x}", "i'd like to see {x}",
     "i need a picture of {x}", "what does {x} look like?", "let me see {x}", "picture: {x}", "image: {x}", "a drawing of {x}",
     "how does {x} look?", "i want to see {x}", "a photo of {x}",
-    "i would love a painting of {x}", "i'd love a picture with {x}", "may i have a picture of {x}?", "may i see {x}?", "i wish to see {x}", "a painting of {x}",
+    "i would love a painting of {x}", "i'd love a picture with {x}", "may i have a picture of {x}?", "may i see {x}?", "i wish to see {x}", "a painting of {x}", "one picture of {x}", "just one drawing of {x}",
     "i need an illustration of {x}", "we need an image showing {x}", "let us have a drawing of {x}", "there should be {x} in the picture", "a picture showing {x}",
 )  # fmt: skip
 FILM_ASKS = (
@@ -65,7 +65,7 @@ FILM_ASKS = (
 FILM_WISHES = (
     "a video of {x}", "a film of {x}", "a movie of {x}", "i want a video of {x}", "i would like a film of {x}", "an animation of {x}",
     "i need a video of {x}", "video: {x}", "a clip of {x}", "i'd like to watch {x}", "let me watch {x}", "film: {x}", "i want to watch {x}",
-    "i would love a clip of {x}", "may i have a film of {x}?", "may i watch {x}?", "i'd like an animation of {x}", "we need a video showing {x}", "a short film of {x}",
+    "i would love a clip of {x}", "may i have a film of {x}?", "may i watch {x}?", "i'd like an animation of {x}", "we need a video showing {x}", "a short film of {x}", "one film of {x}", "only one clip of {x}",
 )  # fmt: skip
 SOUND_ASKS = (
     "play {x}", "play me {x}", "make {x}", "let me hear {x}", "give me {x}", "create {x}", "generate {x}", "produce {x}", "sing {x}",
@@ -201,14 +201,12 @@ def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
         return start + text + end if form < 0.25 else text
     forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
     what = pick(rng, forms.get(name, ("{}",))).format(value)
-    if form < 0.6:
-        verb = (
-            pick(rng, RED_VERBS)
-            if rng.random() < 0.5
-            else f"red{pick(rng, 'aeiouw')}{pick(rng, 'bdgklmnpst')}"
-        )
+    if form < 0.65:
+        ending = "" if rng.random() < 0.3 else pick(rng, "bdgklmnpst")
+        made_up = f"red{pick(rng, 'aeiu')}{ending}"
+        verb = pick(rng, RED_VERBS) if rng.random() < 0.4 else made_up
         return start + pick(rng, ("{} it {}", "{} it, {}", "{} it, but {}")).format(verb, what) + end
-    if form < 0.75:
+    if form < 0.78:
         return start + pick(rng, CHANGE_COMMANDS).format(x=what, it=it) + end
     return pick(rng, CHANGE_WISHES).format(x=what, it=it)
 

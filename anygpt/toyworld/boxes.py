@@ -2,6 +2,7 @@
 
     what is at [0.100, 0.200, 0.400, 0.500]?     →  It is a red star.
     give me the box of the star                  →  a red star: [0.100, 0.200, 0.400, 0.500]
+    the same of two things                       →  The star is red, a red star: [0.100, 0.200, 0.400, 0.500]
 
 A box is the square that a thing fills, by its exact centre and width; answers give it in hundredths, which are finer than
 a picture's pixels. Where a picture has two things, both may be asked about, one turn after the other, and no answer can
@@ -48,7 +49,7 @@ def box_of(thing: Thing) -> Box:
 
 def talk(rng: Rng, accept: Callable[[Scene], bool]) -> list[dict]:
     """A picture and a question about a box, of two things one or two: a conversation as `dialogues.conversation` has it."""
-    scene = random_scene(rng, two_things=0.5, accept=accept)
+    scene = random_scene(rng, two_things=0.7, accept=accept)  # which of two is what is hard
     order = rng.permutation(len(scene.things))[: rng.integers(1, len(scene.things) + 1)]
     messages: list[dict] = []
     for number, index in enumerate(order):
@@ -73,7 +74,12 @@ def where(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
     exact = box_of(thing)
     left, top, right, bottom = (round(corner, 2) for corner in exact.corners)
     box = Box(left, top, right, bottom, exact.label)
-    return pick(rng, WHERE_ASKS).format(x=pick(rng, names)), render([box])
+    name = pick(rng, names)
+    # Which of two it is, a small LLM finds behind the name that was asked for.
+    first = (
+        f"The {thing.shape} is {thing.colour}, " if len(scene.things) == 2 and name == f"the {shape}" else ""
+    )
+    return pick(rng, WHERE_ASKS).format(x=name), first + render([box])
 
 
 def what(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:

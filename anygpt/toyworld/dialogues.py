@@ -422,8 +422,11 @@ class Talk:
         """The thing in focus in another medium: "now play its sound", "and as a film, moving up"."""
         assert self.scene is not None
         rng = self.rng
-        kind = pick(rng, [k for k in OUTPUTS if k != self.kind])
         thing, extra = self.scene.things[0], ""
+        kinds = [kind for kind in OUTPUTS if kind != self.kind]
+        if self.kind == "image" and thing.motion != "still":
+            kinds.append("audio")  # of how it moved before the picture
+        kind = pick(rng, kinds)
         if kind == "video" and self.kind != "video" and (thing.motion == "still" or rng.random() < 0.5):
             thing = replace(thing, motion=pick(rng, MOTIONS))
             extra = " " + pick(rng, MOTION_PHRASES[thing.motion])
@@ -455,7 +458,7 @@ class Talk:
 
     def outside(self) -> None:
         rng = self.rng
-        if rng.random() < 0.3:  # in the words in which things of this world are asked for
+        if rng.random() < 0.5:  # in the words in which things of this world are asked for
             ways = ASKS[pick(rng, ("image", "video", "audio"))]
             self.say(ask(rng, *ways, smalltalk.outside_thing(rng)), smalltalk.UNABLE)
         else:
@@ -537,8 +540,9 @@ def conversation(
                 actions.append(partial(talk.ask_about_scene, None, talk.kind))
             if single:
                 actions += [talk.edit, talk.edit, talk.other_medium, talk.other_medium]
-            # What is said in between changes nothing: "it" is still the thing.
-            actions.append(talk.plain if rng.random() < 0.5 else talk.outside)
+            # What is said in between changes nothing: "it" is still the thing, and its medium the one last given.
+            between = (talk.plain, talk.outside, talk.outside, talk.knowledge)
+            actions += [between[i] for i in rng.integers(len(between), size=2)]
             actions[rng.integers(len(actions))]()
             continue
         getattr(talk, names[rng.choice(len(names), p=weights / weights.sum())])()

@@ -61,6 +61,8 @@ STYLES = {
     "a friend": "It is {value}, my friend.",
     "a guess": "{value}, I think.",
 }
+LONG = 0.1  # share of lessons with more than eight shots
+MOST = 32  # shots
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
@@ -149,8 +151,8 @@ def names_word(text: str, word: str) -> bool:
 
 
 def lesson(rng: Rng, accept: Accept) -> Lesson:
-    """One of either kind with one to eight shots, to be trained on."""
-    shots = int(rng.integers(1, 9))
+    """One of either kind, to be trained on: with one to eight shots, some with up to `MOST`."""
+    shots = int(rng.integers(9, MOST + 1) if rng.random() < LONG else rng.integers(1, 9))
     if rng.random() < 0.6:
         return made_up_word(rng, shots, accept)
     return answer_style(rng, shots, accept)

@@ -53,7 +53,7 @@ CLAUSES: dict[str, tuple[str, ...]] = {
     "size": ("how large {it} is", "what size {it} is", "whether {it} is small or large", "how big {it} is", "which size {it} has"),
     "place": ("where {it} is", "where {it} is placed", "in which part {it} is", "where to find {it}", "where {it} can be found", "which place {it} has"),
     "background": ("what is behind {it}", "which background {it} has", "what the background is", "on which background {it} is", "which colour is behind {it}"),
-    "motion": ("how {it} moves", "what {it} does", "in which direction {it} moves", "whether {it} moves", "how {it} is moving", "what {it} is doing"),
+    "motion": ("how {it} moves", "what {it} does", "in which direction {it} moves", "whether {it} moves", "how {it} is moving", "what {it} is doing", "in what manner {it} moves", "what way {it} goes"),
     "count": ("how many things there are", "how many shapes there are", "how many objects it shows", "whether there is one thing or two", "how many you see"),
     "pitch": ("how high the sound is", "whether the sound is high, middle or low", "which pitch {it} has", "how high or low {it} is"),
     "contour": ("how the sound goes on", "how the sound changes", "whether the sound rises or falls", "what the sound does", "how {it} changes"),

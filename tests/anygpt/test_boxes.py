@@ -41,7 +41,7 @@ def test_a_box_is_what_the_drawn_thing_fills(side: int) -> None:
 
 
 def test_talk_about_boxes_tells_the_truth() -> None:
-    asked, sizes, counts = set(), set(), set()
+    asked, sizes, counts, firsts = set(), set(), set(), set()
     for seed in range(300):
         messages = boxes.talk(np.random.default_rng(seed), seen)
         scene = messages[0]["content"][0]["scene"]
@@ -58,6 +58,12 @@ def test_talk_about_boxes_tells_the_truth() -> None:
                 [box] = told.boxes
                 assert box.corners == tuple(round(corner, 2) for corner in truth[box.label].corners)
                 asked.add("where")
+                # of two things, what was asked for by its shape is named before it is told
+                named, shape = text_of(reply).partition(box.label)[0], box.label.split()[-1]
+                assert named in ("", f"The {shape} is {box.label.split()[-2]}, ") and (
+                    not named or len(scene.things) == 2
+                )
+                firsts.add(bool(named))
             else:
                 label = text_of(reply).removeprefix("It is ").removesuffix(".")
                 [box] = given.boxes
@@ -66,6 +72,7 @@ def test_talk_about_boxes_tells_the_truth() -> None:
             names.append(told.boxes[0].label if told.boxes else label)
         assert len(set(names)) == len(names)  # no answer can be read from an earlier turn
     assert asked == {"where", "what"} and sizes == {"small", "large"} and counts == {(1, 1), (2, 1), (2, 2)}
+    assert firsts == {False, True}
 
 
 def test_grounding_is_a_start_like_others() -> None:

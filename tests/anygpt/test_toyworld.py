@@ -5,6 +5,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+import torch
 
 from anygpt.config import INPUT_MODALITIES, OUTPUT_MODALITIES
 from anygpt.evaluation.answers import read_answer
@@ -23,6 +24,8 @@ from anygpt.toyworld.drawing import (
     draw_picture,
     draw_thermal,
 )
+from anygpt.toyworld.foundations.attributes import UNSAID, AttributeHeads
+from anygpt.toyworld.foundations.imagebind import DENSE, Training, patch_targets
 from anygpt.toyworld.foundations.language import as_text
 from anygpt.toyworld.phrases import (
     SIZE_WORDS,
@@ -555,3 +558,43 @@ def test_what_a_medium_does_not_carry_is_not_told() -> None:
         (medium,) = (part["type"] for part in question["content"] if part["type"] != "text")
         assert medium in ("audio", "depth", "thermal", "imu")
         assert answer["content"][0]["text"].startswith("I can't tell that from a")
+
+
+def test_patches_learn_the_thing_that_covers_them_and_the_background() -> None:
+    scene = random_scene(np.random.default_rng(3), two_things=1.0)
+    targets = {
+        name: values.reshape(8, 8) for name, values in patch_targets(scene).items() if values.ndim == 1
+    }
+    filled = targets["patch_filled"].astype(bool)
+    for thing in scene.things:
+        column, row = (int(centre * 8) for centre in thing.centre)
+        assert filled[row, column]
+        assert list(COLOURS)[targets["patch_colour"][row, column]] == thing.colour
+        assert SHAPES[targets["patch_shape"][row, column]] == thing.shape
+    for name in ("patch_colour", "patch_shape", "patch_place"):
+        assert ((targets[name] != UNSAID) == filled).all()
+    assert (targets["patch_ground"] == list(BACKGROUNDS).index(scene.background)).all() and not filled.all()
+    # what a depth map or a thermal picture does not carry is not asked of it
+    heads = Training().dense
+    assert {m: set(DENSE) - set(heads[m]) for m in heads} == {
+        "image": set(),
+        "depth": {"patch_colour", "patch_ground"},
+        "thermal": {"patch_ground"},
+    }
+
+
+def test_linear_heads_teach_what_a_linear_map_reads() -> None:
+    torch.manual_seed(0)
+    embedding, shape = torch.randn(64, 16), torch.arange(64) % len(SHAPES)
+    heads = AttributeHeads(16, ("shape",), linear=True)
+    optimizer = torch.optim.Adam(heads.parameters(), lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss, _ = heads(embedding, {"shape": shape})
+        loss.backward()
+        optimizer.step()
+    # 64 random points are no trouble for the hidden layer; a linear map gets what it can of them
+    assert (heads.heads["shape"](heads.hidden(embedding)).argmax(-1) == shape).all()
+    read = heads.linear["shape"](embedding)
+    assert 0.3 < (read.argmax(-1) == shape).float().mean() < 1
+    assert loss > 0.9 * torch.nn.functional.cross_entropy(read, shape)

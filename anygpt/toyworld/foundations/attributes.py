@@ -55,16 +55,20 @@ def tone_targets(tone: Tone) -> dict[str, np.ndarray]:
 
 
 class AttributeHeads(nn.Module):
-    """An MLP from an embedding (B, dim) to the classes of each attribute in `names`."""
+    """An MLP from an embedding (B, dim) to the classes of each attribute in `names`.
 
-    def __init__(self, dim: int, names: tuple[str, ...]) -> None:
+    Args:
+        linear: read them off by a linear map as well: a shape that is told in one way in all colours is told in those, too,
+            that an adapter never sees.
+    """
+
+    def __init__(self, dim: int, names: tuple[str, ...], *, linear: bool = False) -> None:
         super().__init__()
+        classes = {n: 9 * (len(CELLS[n]) + 1) if n in CELLS else len(VALUES[n]) for n in names}
         self.hidden = nn.Sequential(nn.Linear(dim, 256), nn.GELU())
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.Linear(256, 9 * (len(CELLS[name]) + 1) if name in CELLS else len(VALUES[name]))
-                for name in names
-            }
+        self.heads = nn.ModuleDict({name: nn.Linear(256, count) for name, count in classes.items()})
+        self.linear = nn.ModuleDict(
+            {name: nn.Linear(dim, count) for name, count in classes.items()} if linear else {}
         )
 
     def forward(
@@ -82,6 +86,9 @@ class AttributeHeads(nn.Module):
                 continue
             # Nine cells, most of them empty, count as four attributes.
             loss = nn.functional.cross_entropy(logits[known], target[known])
+            if name in self.linear:
+                read = self.linear[name](embedding).view_as(logits)
+                loss = loss + nn.functional.cross_entropy(read[known], target[known])
             losses.append(loss * (4 if name in CELLS else 1))
             right[name] = (logits[known].argmax(-1) == target[known]).float().mean().item()
         return torch.stack(losses).mean(), right

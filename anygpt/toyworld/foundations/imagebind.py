@@ -1,10 +1,10 @@
 """The tiny ImageBind: six trunks and a text tower in one space of 160 dimensions.
 
 Trained as the original, each modality against text by a contrastive loss, with attribute heads besides, which get
-there with far fewer examples. Each patch of a picture also learns which thing it shows and where that is: without it,
-a trunk this small stays for a long time at what can be told from a bag of patches (colours, but no places). Halfway
-through the trunk each patch tells which of its pixels belong to a thing: shapes are the same in all colours, and that
-is what takes long to find out.
+there with far fewer examples. Each patch of a picture also learns which thing it shows, where that is and in which
+colours: without it, a trunk this small stays for a long time at what can be told from a bag of patches (colours, but no
+places), and tells colours by its pooled feature alone. Halfway through the trunk each patch tells which of its pixels
+belong to a thing: shapes are the same in all colours, and that is what takes long to find out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from anygpt.toyworld.foundations.captions import (
 )
 from anygpt.toyworld.foundations.fitting import fit
 from anygpt.toyworld.phrases import describe_sound, motion_phrase, place_phrase
-from anygpt.toyworld.scenes import MOTIONS, PLACES, Scene, random_scene
+from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, MOTIONS, PLACES, Scene, random_scene
 from anygpt.toyworld.sounds import CONTOURS, IMU_RATE, PITCHES, RATE, SHAPES, Tone, feel, play
 from encoders.imagebind.configuration import ImageBindConfig
 from encoders.imagebind.model import ImageBindModel
@@ -73,7 +73,10 @@ DENSE = {  # classes of each patch
     "patch_dx": 16,
     "patch_dy": 16,
     "patch_width": 10,
+    "patch_colour": len(COLOURS),
+    "patch_ground": len(BACKGROUNDS),
 }
+UNSEEN = {"image": (), "depth": ("patch_colour", "patch_ground"), "thermal": ("patch_ground",)}  # of `DENSE`
 SILHOUETTE_BLOCK = 1  # after which the patches tell silhouettes
 VISION = {"image": "vision", "video": "vision"}
 
@@ -235,7 +238,8 @@ class Batches:
 
 
 def patch_targets(scene: Scene) -> dict[str, np.ndarray]:
-    """For each patch whether the square of a thing covers its middle, and that thing's shape, place and exact square.
+    """For each patch the background, whether the square of a thing covers its middle, and that thing's shape, colour, place
+    and exact square.
 
     The square is told as the way to its centre, in quarters of a patch, and its width, in sixty-fourths of the side by
     twos: a trunk that knows where in a thing a patch lies learns shapes much sooner.
@@ -251,6 +255,7 @@ def patch_targets(scene: Scene) -> dict[str, np.ndarray]:
         values = {
             "patch_shape": SHAPES.index(thing.shape),
             "patch_place": PLACES.index(thing.place),
+            "patch_colour": tuple(COLOURS).index(thing.colour),
             "patch_dx": np.broadcast_to(dx[None], covered.shape),
             "patch_dy": np.broadcast_to(dy[:, None], covered.shape),
             "patch_width": (thing.width * 64 - 14) / 2,
@@ -259,6 +264,7 @@ def patch_targets(scene: Scene) -> dict[str, np.ndarray]:
             classes = np.broadcast_to(np.asarray(value), covered.shape)
             maps[name][covered] = np.clip(np.floor(classes), 0, DENSE[name] - 1)[covered]
     maps["patch_filled"] = maps["patch_shape"] != UNSAID
+    maps["patch_ground"][:] = tuple(BACKGROUNDS).index(scene.background)
     return {name: values.ravel() for name, values in maps.items()} | {"silhouette": silhouette(scene)}
 
 
@@ -283,13 +289,16 @@ class Training(nn.Module):
         super().__init__()
         self.model = build()
         self.heads = nn.ModuleDict(
-            {m: AttributeHeads(DIM * CLIPS if m == "video" else DIM, names) for m, names in HEADS.items()}
+            {
+                m: AttributeHeads(DIM * CLIPS if m == "video" else DIM, names, linear=True)
+                for m, names in HEADS.items()
+            }
         )
-        self.clip_heads = AttributeHeads(DIM, CLIP_HEADS)
+        self.clip_heads = AttributeHeads(DIM, CLIP_HEADS, linear=True)
         self.dense = nn.ModuleDict(
             {
-                m: nn.ModuleDict({name: nn.Linear(DIM, n) for name, n in DENSE.items()})
-                for m in ("image", "depth", "thermal")
+                m: nn.ModuleDict({k: nn.Linear(DIM, n) for k, n in DENSE.items() if k not in unseen})
+                for m, unseen in UNSEEN.items()
             }
         )
         self.silhouettes = nn.ModuleDict()
