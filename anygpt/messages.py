@@ -9,7 +9,8 @@ chat templates:
     {"type": "image", "image": <PIL.Image>}         or the object itself (see encoders.media)
 
 An assistant's media part may have a "caption": the text it was made from, where media are made through captions; in
-training, the text whose embedding its conditioning should come near.
+training, the text whose embedding its conditioning should come near. An assistant's message with "weight": 0 is not
+learned in training, as in OpenAI's fine-tuning files: it is there for what comes after it.
 """
 
 from __future__ import annotations
@@ -68,11 +69,15 @@ def _message(message: Any, where: str) -> Message:
     if not isinstance(message, dict):
         raise MessageError(f'{where}: expected {{"role": …, "content": …}}, got {type(message).__name__}')
     for key in message:
-        if key not in ("role", "content"):
-            raise MessageError(f"{where}: {unknown('key', key, ('role', 'content'))}")
+        if key not in (accepted := ("role", "content", "weight")):
+            raise MessageError(f"{where}: {unknown('key', key, accepted)}")
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         raise MessageError(f"{where}: {unknown('role', role, ROLES)}")
+    if "weight" in message and (role != "assistant" or message["weight"] not in (0, 1)):
+        raise MessageError(
+            f"{where}: 'weight' is for the assistant's messages, 0 or 1, not {message['weight']!r}"
+        )
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     if not isinstance(content, Sequence):
@@ -84,6 +89,7 @@ def _message(message: Any, where: str) -> Message:
     return {
         "role": role,
         "content": [_part(part, role, f"{where}, part {i}") for i, part in enumerate(content)],
+        **({"weight": 0} if message.get("weight", 1) == 0 else {}),
     }
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MEDIUM = -1  # stands in `Prompt.ids` where an input medium goes
 IGNORE = -100  # a label that no loss looks at
+UNLEARNED = "assistant of weight 0"  # the role of what the assistant says in such a message
 MARK = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template writes them
 BREAK = "\ue002"  # but this one: where a template has it, what follows is tokenised on its own
 DEFAULT_TEMPLATE = (
@@ -85,7 +86,8 @@ class Prompt:
     Attributes:
         ids: token ids, signal ids, and `MEDIUM` where each input medium goes.
         media: the input media, in order.
-        labels: as long as `ids`: the assistant's content with the stop token after it, `IGNORE` elsewhere.
+        labels: as long as `ids`: the assistant's content with the stop token after it, but for messages of weight 0;
+            `IGNORE` elsewhere.
         targets: the assistant's media, in order.
         latest: how many of the input media came with the last message, which is to be answered.
         request: the text of that message.
@@ -170,12 +172,12 @@ class Processor:
                 stretch.append(entry)
                 continue
             role, part = entry
-            self._add_text(prompt, stretch, training, before_run=role == "assistant")
+            self._add_text(prompt, stretch, training, before_run=role != "user")
             stretch = []
-            if role == "assistant":
-                self._add_target(prompt, part, training)
-            else:
+            if role == "user":
                 self._add_medium(prompt, part)
+            else:
+                self._add_run(prompt, part, learned=training and role == "assistant")
         self._add_text(prompt, stretch, training)
         if not training:
             last = conversation[-1]["content"]
@@ -187,7 +189,11 @@ class Processor:
         """The conversation in the LLM's template, as text segments and media parts in order."""
         if self.config.captioned:
             conversation = self._instructed(conversation)
-        parts = [(message["role"], part) for message in conversation for part in message["content"]]
+        parts = [
+            (UNLEARNED if message.get("weight") == 0 else message["role"], part)
+            for message in conversation
+            for part in message["content"]
+        ]
         ends = set(
             accumulate(len(message["content"]) for message in conversation)
         )  # a message ends before these
@@ -223,12 +229,12 @@ class Processor:
             answered = role == "assistant" and int(piece) + 1 in ends
             if part["type"] == "text":
                 result.append(_Segment(part["text"], "assistant" if role == "assistant" else "person"))
-            elif role == "assistant" and part["type"] in self.config.captioned:
-                result.append(_Segment(_marked(part), "assistant"))
-            elif role == "assistant":
-                result.append((role, part))
-            else:
+            elif role == "user":
                 result.extend(self._wrapped(role, part, result))
+            elif part["type"] in self.config.captioned:
+                result.append(_Segment(_marked(part), "assistant" if role == "assistant" else "person"))
+            else:
+                result.append((role, part))
         return result
 
     def _fill_template(self, messages: list[dict[str, str]], answer_next: bool) -> str:
@@ -373,16 +379,18 @@ class Processor:
             Medium(modality, self.reader(modality).preprocess(modality, load(part)[modality]))
         )
 
-    def _add_target(self, prompt: Prompt, part: Part, training: bool) -> None:
+    def _add_run(self, prompt: Prompt, part: Part, learned: bool) -> None:
+        """A run of signal tokens, which is a target where it is to be learned."""
         modality = part["type"]
         if modality not in self.signals:
             made = ", ".join(self.signals) or "text alone"
             raise MessageError(f"this model does not make {modality}; it makes {made}")
-        if training:
+        run = self.signals[modality]
+        if learned:
             medium = part["latents"] if "latents" in part else load(part).get(modality)
             prompt.targets.append(Target(modality, len(prompt.ids), part.get("caption"), medium))
-        prompt.ids.extend(self.signals[modality])
-        prompt.labels.extend(self.signals[modality])
+        prompt.ids.extend(run)
+        prompt.labels.extend(run if learned else [IGNORE] * len(run))
 
 
 def _marked(part: Part) -> str:

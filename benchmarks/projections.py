@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from accelerate import PartialState
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
@@ -44,6 +45,7 @@ STARTS = {"image": ("request_picture",), "audio": ("request_sound", "request_thi
 TRAINING, MEASURED = 1000, 96  # requests of each modality
 BATCH, RATE, WARMUP = 32, 2e-3, 20
 DENOISED = 4  # in every fourth step so many media are denoised, as in the recipe
+KEPT = 100_000  # captions' embeddings: all that a run meets, those of near captions too
 WEIGHTS = {"caption": 1.0, "near": 0.3}
 
 
@@ -149,7 +151,7 @@ class Bench:
         self.preset, self.parts, self.folder = preset, parts, folder
         self.steps, self.requests = steps, requests
         self.sizes = (training, measured)
-        self.captions = Captions()
+        self.captions = Captions(KEPT)
         self._read: dict[int | None, tuple[AnyGPT, dict[str, tuple[Requests, Requests]]]] = {}
 
     def figures(self, variant: Variant, seed: int) -> Figures:
@@ -161,7 +163,8 @@ class Bench:
             config = preset_of(variant, self.preset)["outputs"][modality]["projection"]
             width, shape = training.states.hidden.shape[-1], model.config.outputs[modality].conditioning
             assert shape is not None, "a model that is built has it"
-            model.projections[modality] = build_projection(ProjectionConfig(**config), width, shape)
+            projection = build_projection(ProjectionConfig(**config), width, shape)
+            model.projections[modality] = projection.to(model.device)
             self.train(model, modality, training, variant.weights)
             figures |= self.measured(model, modality, measured)
         return figures
@@ -172,7 +175,7 @@ class Bench:
             path = self.folder / f"preset-{tokens}.yaml"
             write_json(path, preset_of(Variant(tokens=tokens), self.preset))  # JSON is YAML
             set_seed(0)
-            model = open_model(str(path), str(self.parts))
+            model = open_model(str(path), str(self.parts)).to(PartialState().device)
             many, few = self.sizes
             requests = {}
             for modality in tqdm(model.config.outputs, desc="reading requests"):

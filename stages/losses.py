@@ -22,7 +22,6 @@ from stages.config import TrainingConfig
 
 Distance = Literal["squared", "norm"]
 NearCaptions = Callable[[str], list[str]]
-CACHED = 8192  # caption embeddings, at most
 TOGETHER = 8  # captions that a text encoder reads at once
 # Of near captions, in shares of the embeddings' mean square: a background's words are .07 apart.
 TEMPERATURE = 0.02
@@ -75,9 +74,13 @@ class Captions:
 
     They are made `TOGETHER` at a time, the last ones filled up: in a batch of another size a caption's embedding has other
     last digits, and a run that was interrupted, which knows other captions by then, would not come to the same end.
+
+    Args:
+        kept: how many at most; then the oldest go.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = 8192) -> None:
+        self.kept = kept
         self.stores: Mapping[str, Store] = {}  # embeddings computed before
         self._known: dict[tuple[str, str], Tensor] = {}
 
@@ -97,7 +100,7 @@ class Captions:
                 (modality, caption): embedding for caption, embedding in zip(some, embeddings, strict=False)
             }
         result = torch.stack([self._known[modality, caption].to(model.device) for caption in captions])
-        while len(self._known) > CACHED:
+        while len(self._known) > self.kept:
             del self._known[next(iter(self._known))]
         return result
 

@@ -64,7 +64,7 @@ class QFormerPretraining(nn.Module):
             for part in LAYER_PARTS:
                 if hasattr(shared, part):
                     setattr(mine, part, getattr(shared, part))
-        self.queries = qformer.queries
+        self.queries, self.norm = qformer.queries, qformer.norm
         hidden = qformer.width
         self.understand, self.write = vocabulary, vocabulary + 1
         self.words = nn.Embedding(vocabulary + 2, hidden)
@@ -145,6 +145,6 @@ class QFormerPretraining(nn.Module):
             query_embeds=torch.cat([queries, text], 1),
             query_length=queries.shape[1],
             attention_mask=added[:, None],
-            encoder_hidden_states=features,
+            encoder_hidden_states=self.norm(features),
         ).last_hidden_state
         return states[:, : queries.shape[1]], states[:, queries.shape[1] :]

@@ -10,7 +10,8 @@ from anygpt.config import AdapterConfig, ConfigError
 
 class QFormer(nn.Module):
     """The queries' part of BLIP-2's Q-Former (arXiv 2301.12597, section 3.1); the text's is only for its
-    first stage (see `anygpt.adapters.pretraining`).
+    first stage (see `anygpt.adapters.pretraining`). The features come through a norm that trains with it, as in the reference
+    implementation (LAVIS, `ln_vision`): ImageBind's are of length 1, and next to them the queries would hear themselves alone.
 
     Args:
         config: `queries` (32), `hidden_size` (768), `num_layers` (12), `num_heads` (12), `feedforward`
@@ -38,11 +39,14 @@ class QFormer(nn.Module):
                 num_attention_heads=heads,
                 intermediate_size=config.feedforward or 3072,
                 encoder_hidden_size=dim,
+                # of its own kind, 0.02, a narrow one attends to all alike, and stays so for long
+                initializer_range=self.width**-0.5,
             )
         )
+        self.norm = nn.LayerNorm(dim)
         self.queries = nn.Parameter(0.02 * torch.randn(config.queries or 32, self.width))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, tokens, dim) → (B, queries, width)."""
         queries = self.queries.expand(len(features), -1, -1)
-        return self.model(query_embeds=queries, encoder_hidden_states=features).last_hidden_state
+        return self.model(query_embeds=queries, encoder_hidden_states=self.norm(features)).last_hidden_state

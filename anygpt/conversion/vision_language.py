@@ -112,7 +112,11 @@ def _llava(model: Any) -> tuple[Any, Any, AdapterConfig, dict[str, Tensor], str]
 
 
 def _blip2(model: Any) -> tuple[Any, Any, AdapterConfig, dict[str, Tensor], str]:
-    """The same of BLIP-2. Its Q-Former looks at the class token as well, here at the patches alone."""
+    """The same of BLIP-2. Its Q-Former looks at the class token as well, here at the patches alone.
+
+    The norm of what it looks at lies in transformers' vision model and here in the Q-Former, where it trains: its scale and
+    shift go there, and the encoder keeps the plain norm, which a second one leaves as it is.
+    """
     sizes = model.config.qformer_config
     if model.config.text_config.is_encoder_decoder or sizes.cross_attention_frequency != 2:
         raise ConversionError(
@@ -129,5 +133,8 @@ def _blip2(model: Any) -> tuple[Any, Any, AdapterConfig, dict[str, Tensor], str]
     )
     weights = {f"0.model.{name}": value for name, value in model.qformer.state_dict().items()}
     weights |= {"0.queries": model.query_tokens[0]}
+    norm = model.vision_model.post_layernorm
+    weights |= {f"0.norm.{name}": value.clone() for name, value in norm.state_dict().items()}
+    norm.reset_parameters()
     weights |= {f"1.{name}": value for name, value in model.language_projection.state_dict().items()}
     return model.language_model, model.vision_model, adapter, weights, BLIP2_TEMPLATE

@@ -60,7 +60,7 @@ def as_json(conversation: Conversation, folder: Path) -> list[dict[str, Any]]:
     """Messages with paths as text, relative to `folder`."""
     return [
         {
-            "role": message["role"],
+            **message,
             "content": [
                 {**part, "path": part["path"].relative_to(folder).as_posix()} if "path" in part else part
                 for part in message["content"]

@@ -96,7 +96,7 @@ class Reader(ABC):
 
     def _located(self, message: Message, outputs: bool) -> Message:
         return {
-            "role": message["role"],
+            **message,
             "content": [self._locate(part, message["role"], outputs) for part in message["content"]],
         }
 

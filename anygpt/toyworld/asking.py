@@ -42,7 +42,7 @@ PICTURE_ASKS = (
     "render {x}", "produce an image of {x}", "illustrate {x}", "design a picture with {x}", "picture {x}",
     "draw a picture of {x}", "draw a picture with {x}", "show me a picture of {x}", "show me an image with {x}", "make {x}", "create {x}",
     "visualise {x}", "come up with a picture of {x}", "produce a drawing of {x}", "produce a painting of {x}", "make a painting with {x}", "put {x} in a picture",
-    "compose an image with {x}", "draw an image that shows {x}", "create artwork of {x}", "make an illustration of {x}", "send me a picture of {x}",
+    "compose an image with {x}", "draw an image that shows {x}", "create artwork of {x}", "make one drawing of {x}", "create one single image of {x}", "make an illustration of {x}", "send me a picture of {x}",
     "get me an image of {x}", "prepare a picture showing {x}", "generate {x}", "display {x}", "create a drawing containing {x}", "make a sketch of {x}",
 )  # fmt: skip
 PICTURE_WISHES = (
@@ -60,7 +60,7 @@ FILM_ASKS = (
     "make a video where there is {x}", "create a short video clip of {x}", "generate a film with {x}", "show me a movie of {x}",
     "produce a clip with {x}", "make me a short movie in which there is {x}", "make a film in which you see {x}", "compose an animation showing {x}",
     "send me a clip of {x}", "prepare a video showing {x}", "create a movie with {x}", "turn {x} into a video", "put {x} in a film", "show {x} in a video",
-    "give me an animation with {x}", "shoot a video of {x}", "make an animated clip of {x}", "create a moving picture of {x}", "make an animation showing {x}",
+    "give me an animation with {x}", "shoot a video of {x}", "make an animated clip of {x}", "make one film of {x}", "create one single clip of {x}", "show just one movie of {x}", "create a moving picture of {x}", "make an animation showing {x}",
 )  # fmt: skip
 FILM_WISHES = (
     "a video of {x}", "a film of {x}", "a movie of {x}", "i want a video of {x}", "i would like a film of {x}", "an animation of {x}",
@@ -201,12 +201,12 @@ def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
         return start + text + end if form < 0.25 else text
     forms = {"colour": ("{}", "in {}", "coloured {}"), "shape": ("a {}", "as a {}")}
     what = pick(rng, forms.get(name, ("{}",))).format(value)
-    if form < 0.65:
+    if form < 0.74:
         ending = "" if rng.random() < 0.3 else pick(rng, "bdgklmnpst")
         made_up = f"red{pick(rng, 'aeiu')}{ending}"
         verb = pick(rng, RED_VERBS) if rng.random() < 0.4 else made_up
         return start + pick(rng, ("{} it {}", "{} it, {}", "{} it, but {}")).format(verb, what) + end
-    if form < 0.78:
+    if form < 0.85:
         return start + pick(rng, CHANGE_COMMANDS).format(x=what, it=it) + end
     return pick(rng, CHANGE_WISHES).format(x=what, it=it)
 

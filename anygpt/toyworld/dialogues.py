@@ -425,7 +425,7 @@ class Talk:
         thing, extra = self.scene.things[0], ""
         kinds = [kind for kind in OUTPUTS if kind != self.kind]
         if self.kind == "image" and thing.motion != "still":
-            kinds.append("audio")  # of how it moved before the picture
+            kinds += ["audio", "audio"]  # of how it moved before the picture
         kind = pick(rng, kinds)
         if kind == "video" and self.kind != "video" and (thing.motion == "still" or rng.random() < 0.5):
             thing = replace(thing, motion=pick(rng, MOTIONS))

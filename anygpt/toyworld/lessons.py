@@ -151,11 +151,20 @@ def names_word(text: str, word: str) -> bool:
 
 
 def lesson(rng: Rng, accept: Accept) -> Lesson:
-    """One of either kind, to be trained on: with one to eight shots, some with up to `MOST`."""
+    """One of either kind, to be trained on: with one to eight shots, some with up to `MOST`.
+
+    What nobody could know has no weight: the first answer in a style, and a word the first time. Learned, a style would be
+    chosen at random wherever such a question opens the talk.
+    """
     shots = int(rng.integers(9, MOST + 1) if rng.random() < LONG else rng.integers(1, 9))
-    if rng.random() < 0.6:
-        return made_up_word(rng, shots, accept)
-    return answer_style(rng, shots, accept)
+    words = rng.random() < 0.6
+    found = (made_up_word if words else answer_style)(rng, shots, accept)
+    said: list[object] = []
+    for _, answer in found.shots:
+        if answer["content"] not in said and (words or not said):
+            answer["weight"] = 0
+        said.append(answer["content"])
+    return found
 
 
 def _scene(rng: Rng, accept: Accept, given: dict[str, str]) -> Scene:

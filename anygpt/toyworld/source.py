@@ -83,7 +83,7 @@ class ToyWorld(Dataset[Conversation]):
 
         return [
             {
-                "role": message["role"],
+                **message,
                 "content": [drawn(message["role"], part) for part in message["content"]],
             }
             for message in messages

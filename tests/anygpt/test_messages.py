@@ -26,6 +26,12 @@ def test_every_form_of_content_becomes_a_list_of_parts() -> None:
     assert normalise(normalise(messages)) == normalise(messages)
 
 
+def test_what_is_not_to_be_learned_stays_so() -> None:
+    said = {"role": "assistant", "content": "x"}
+    first, second = normalise([{**said, "weight": 0}, {**said, "weight": 1}])
+    assert first["weight"] == 0 and "weight" not in second
+
+
 def test_batches_are_lists_of_conversations() -> None:
     one = [{"role": "user", "content": "hi"}]
     assert is_batch([one, one]) and is_batch(["hi", "ho"])
@@ -57,6 +63,8 @@ def part(**values: object) -> list[dict]:
         (part(type="text", text=3), ["part 1", "3"]),
         ([{"role": "system", "content": [{"type": "image", "path": "a"}]}], ["system", "image"]),
         ([{"role": "assistant", "content": [{"type": "depth", "path": "a"}]}], ["assistant", "depth"]),
+        ([{"role": "assistant", "content": "x", "weight": 0.5}], ["message 0", "'weight'", "0 or 1", "0.5"]),
+        ([{"role": "user", "content": "x", "weight": 0}], ["message 0", "'weight'", "the assistant's"]),
     ],
 )
 def test_a_wrong_message_says_where_and_what(messages: object, words: list[str]) -> None:

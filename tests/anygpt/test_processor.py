@@ -71,6 +71,16 @@ def test_labels_cover_exactly_what_the_assistant_says(shared_model: AnyGPT) -> N
     assert all(label in (IGNORE, token) for label, token in zip(prompt.labels, prompt.ids, strict=True))
 
 
+def test_a_message_of_weight_0_is_read_and_not_learned(shared_model: AnyGPT) -> None:
+    whole = prompt_of(shared_model, DIALOGUE, training=True)
+    last = len(DIALOGUE) - 1
+    some = [{**said, "weight": 0} if i == last else said for i, said in enumerate(DIALOGUE)]
+    prompt = prompt_of(shared_model, some, training=True)
+    assert prompt.ids == whole.ids and prompt.targets == []
+    learned = [label for label in prompt.labels if label != IGNORE]
+    assert read_back(shared_model, learned) == "one circle<|end|>"
+
+
 def test_targets_stand_at_the_first_token_of_their_run(shared_model: AnyGPT) -> None:
     prompt = prompt_of(shared_model, DIALOGUE, training=True)
     first, second = prompt.targets

@@ -60,7 +60,7 @@ def test_the_states_obey_the_masks(stage: QFormerPretraining) -> None:
     queries = stage._states("itc", features, ids, mask)[0]
     adapter = Adapter(SMALL, dim=8, hidden=12).eval()
     adapter.map[0].model = _queries_part(stage, adapter)
-    adapter.map[0].queries = stage.queries
+    adapter.map[0].queries, adapter.map[0].norm = stage.queries, stage.norm
     assert torch.allclose(adapter.map[0](features), queries, atol=1e-5)
 
 
@@ -123,3 +123,14 @@ def test_equal_captions_are_no_wrong_pairs() -> None:
     features, ids = torch.randn(3, 5, 8), torch.tensor([[1, 2]] * 3)
     losses = stage(features, ids, torch.ones_like(ids))
     assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@torch.no_grad()
+def test_queries_hear_features_of_any_length() -> None:
+    """ImageBind's are of length 1, and next to the queries would be nothing without a norm."""
+    torch.manual_seed(0)
+    adapter = Adapter(SMALL, dim=8, hidden=12).eval()
+    features = torch.randn(6, 5, 8)
+    seen = adapter(features)
+    assert torch.allclose(adapter(0.05 * features), seen, atol=1e-2)
+    assert seen.std(0).mean() > 0.1 * seen.std()

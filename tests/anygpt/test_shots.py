@@ -85,6 +85,20 @@ def test_lessons_wait_for_a_mixture_that_names_them() -> None:
     assert isinstance(pictures[0]["image"], Image.Image) and len(pictures) == len(source[0]) // 2
 
 
+def test_what_nobody_could_know_is_not_learned_from_a_lesson() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        messages = lessons.lesson(rng, lambda scene: True).messages
+        answers = [m["content"][0]["text"] for m in messages if m["role"] == "assistant"]
+        learned = [m.get("weight", 1) == 1 for m in messages if m["role"] == "assistant"]
+        new = [text not in answers[:place] for place, text in enumerate(answers)]
+        if answers[0].startswith("We call"):
+            assert learned[:-1] == [not first for first in new[:-1]]
+        else:
+            assert not learned[0] and all(learned[1:])
+        assert learned[-1]
+
+
 def test_most_lessons_are_short_and_some_are_as_long_as_those_that_are_measured() -> None:
     shots = [len(lessons.lesson(np.random.default_rng(seed), seen).shots) for seed in range(400)]
     assert set(range(1, 9)) <= set(shots) and min(shots) == 1 and 28 < max(shots) <= 32

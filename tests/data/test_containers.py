@@ -70,7 +70,8 @@ def test_samples_of_shards_become_conversations(tmp_path: Path) -> None:
         {"from": "gpt", "value": "a path"},
     ]
     ours = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]},
-            {"role": "assistant", "content": "a kite"}]  # fmt: skip
+            {"role": "assistant", "content": "a kite", "weight": 0},
+            {"role": "user", "content": "sure?"}, {"role": "assistant", "content": "yes"}]  # fmt: skip
     shard(
         tmp_path / "00000.tar",
         pairs(0, 1) | {f"{LONG}.png": image(9), f"{LONG}.json": b'{"caption": "far down"}'},
@@ -85,7 +86,12 @@ def test_samples_of_shards_become_conversations(tmp_path: Path) -> None:
     assert rows[1] == ["user: [image 000001.png] Describe the picture.", "assistant: picture 1"]
     assert rows[2] == ["user: [image 000009.png] What does the picture show?", "assistant: far down"]
     assert rows[3] == ["user: [image 1.png] and [audio 1.wav] what path?", "assistant: a path"]
-    assert rows[4] == ["user: [image 1.png] what?", "assistant: a kite"]
+    assert rows[4] == [
+        "user: [image 1.png] what?",
+        "assistant: a kite",
+        "user: sure?",
+        "assistant: yes",
+    ]
     opened = open_all(reader.example(4))
     assert np.array_equal(medium(opened, "image"), Image.open(io.BytesIO(image(4))))
     assert medium(open_all(reader.example(3)), "audio").samples.shape[0] >= 1
@@ -95,6 +101,9 @@ def test_samples_of_shards_become_conversations(tmp_path: Path) -> None:
     convert(reader, tmp_path / "ours.jsonl", 0.0)
     again = open_source(Source("messages", str(tmp_path / "ours.jsonl")))
     assert [told(again.example(row)) for row in range(5)] == rows
+    # what is not to be learned stays so
+    for example in (reader.example(4), again.example(4)):
+        assert [message.get("weight") for message in example] == [None, 0, None, None]
     assert np.array_equal(medium(open_all(again.example(4)), "image"), medium(opened, "image"))
 
 

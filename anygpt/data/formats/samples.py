@@ -58,4 +58,5 @@ def _filled(message: dict[str, Any], waiting: Mapping[str, list[Part]]) -> Messa
         if waiting.get(modality):
             part["path"] = waiting[modality].pop(0)["path"]
         parts.append(part)
-    return {"role": message["role"], "content": parts}
+    known = {key: message[key] for key in ("role", "weight") if message.get(key) is not None}
+    return {**known, "content": parts}
