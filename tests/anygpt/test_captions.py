@@ -121,14 +121,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompts = [model.processor(normalise(messages), training=True) for messages in turns]
     torch.manual_seed(0)
     optimiser = torch.optim.Adam(parameters, lr=1e-2)
-    for _ in range(300):
+    for _ in range(600):
         loss = model(prompts).loss
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        if loss < 1e-2:
+        if loss < 1e-3:  # each token by far the likeliest, on any processor
             break
-    assert loss < 2e-2, f"the script was not learned: {loss}"
+    assert loss < 2e-3, f"the script was not learned: {loss}"
     learned = folder.with_name("learned")
     model.save_pretrained(learned, frozen=True)
     return learned

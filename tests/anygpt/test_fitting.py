@@ -16,6 +16,7 @@ from anygpt import AnyGPT
 from anygpt.cli import main
 from anygpt.config import AdapterConfig, InputConfig
 from anygpt.fitting import Fitting, FittingError, read_loading
+from anygpt.generation import Reply
 
 DRAW = {"modalities": ["image", "audio", "video"], "max_new_tokens": 4}
 BITSANDBYTES = importlib.util.find_spec("bitsandbytes") is not None
@@ -41,7 +42,15 @@ def test_what_is_offloaded_to_disk_answers_the_same(
     assert on_meta(model.llm) and model.device.type == "cpu"
     for asked in ("one two", look):
         reply, wanted = (one.chat(asked, **DRAW) for one in (model, shared_model))
-        assert arrays(reply) == arrays(wanted)
+        assert len(reply.content) == len(wanted.content)
+        for made, meant in zip(reply.content, wanted.content, strict=True):
+            if (
+                made["type"] == "audio"
+            ):  # weights from a file lie elsewhere in memory: on some processors, other last digits
+                sounds = [part["audio"].samples for part in (made, meant)]
+                assert np.allclose(*sounds, rtol=0, atol=1e-7)
+            else:
+                assert arrays(Reply([made])) == arrays(Reply([meant]))
     assert on_meta(model.decoder("image").pipeline.unet) and on_meta(model.encoder("image"))
     assert on_meta(model.llm)
     assert sum(file.stat().st_size for file in tmp_path.rglob("*.dat")) > 4 * sum(
