@@ -42,11 +42,9 @@ def test_what_is_offloaded_to_disk_answers_the_same(
     assert on_meta(model.llm) and model.device.type == "cpu"
     for asked in ("one two", look):
         reply, wanted = (one.chat(asked, **DRAW) for one in (model, shared_model))
-        assert len(reply.content) == len(wanted.content)
         for made, meant in zip(reply.content, wanted.content, strict=True):
-            if (
-                made["type"] == "audio"
-            ):  # weights from a file lie elsewhere in memory: on some processors, other last digits
+            if made["type"] == "audio":
+                # weights from a file lie elsewhere in memory: on some processors, other last digits
                 sounds = [part["audio"].samples for part in (made, meant)]
                 assert np.allclose(*sounds, rtol=0, atol=1e-7)
             else:
