@@ -15,8 +15,8 @@ chat: $(READY)
 test: lint
 	@$(VENV)/bin/python -m pytest -q $(ARGS)
 
-# Twelve minutes on two cores; `make report COUNT=300` takes hours and has small errors.
-COUNT ?= 40
+# Sixteen minutes on two cores; `make report COUNT=300` takes hours and has small errors.
+COUNT ?= 30
 report: $(READY_EVAL)
 	@$(VENV)/bin/anygpt evaluate --report output/report --count $(COUNT) $(ARGS)
 

@@ -269,6 +269,10 @@ class Talk:
         """Exchanges that teach a word or a way to answer, and one that asks for it."""
         self.messages += lessons.lesson(self.rng, self.accept).messages
 
+    def first_question(self) -> None:
+        """A question that lessons ask, too, without one before it: the answer has no style."""
+        self.messages += lessons.first_question(self.rng, self.accept)
+
     def grounding(self) -> None:
         """Talk about boxes."""
         self.messages += boxes.talk(self.rng, self.accept)
@@ -519,7 +523,7 @@ STARTS: dict[str, float] = {
     "untold": 1.2,
 }
 # Which mixtures may also name.
-OTHER_STARTS = ("given_pair", "caption_image", "ask_several", "lesson", "grounding")
+OTHER_STARTS = ("given_pair", "caption_image", "ask_several", "lesson", "first_question", "grounding")
 
 
 def conversation(

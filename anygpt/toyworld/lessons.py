@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anygpt.toyworld.phrases import pick
+from anygpt.toyworld.phrases import article, pick, place_phrase
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, random_thing
 
 Rng = np.random.Generator
@@ -129,15 +129,21 @@ def answer_style(rng: Rng, shots: int, accept: Accept) -> Lesson:
     style = STYLES[pick(rng, tuple(STYLES))]
 
     def show() -> tuple[Exchange, str, str]:
-        name = pick(rng, tuple(VALUES))
-        scene = _scene(rng, accept, {})
-        value = scene.background if name == "background" else getattr(scene.things[0], name)
+        scene, name, value = _asked(rng, accept)
         return _exchange(scene, pick(rng, STYLE_QUESTIONS[name]), say(style, name, value)), name, value
 
     taught = [show()[0] for _ in range(shots)]
     last, name, value = show()
     values = (value, *(other for other in VALUES[name] if other != value))
     return Lesson(taught, last, tuple(say(style, name, each) for each in values))
+
+
+def first_question(rng: Rng, accept: Accept) -> Exchange:
+    """A question of `answer_style` that opens the talk, and the answer that it has outside of lessons."""
+    scene, name, value = _asked(rng, accept)
+    phrase = {"shape": article, "place": place_phrase}.get(name, str)
+    answer = f"{'The background' if name == 'background' else 'It'} is {phrase(value)}."
+    return _exchange(scene, pick(rng, STYLE_QUESTIONS[name]), answer)
 
 
 def say(style: str, name: str, value: str) -> str:
@@ -165,6 +171,13 @@ def lesson(rng: Rng, accept: Accept) -> Lesson:
             answer["weight"] = 0
         said.append(answer["content"])
     return found
+
+
+def _asked(rng: Rng, accept: Accept) -> tuple[Scene, str, str]:
+    """A picture, which attribute is asked for, and what it is."""
+    name = pick(rng, tuple(VALUES))
+    scene = _scene(rng, accept, {})
+    return scene, name, scene.background if name == "background" else getattr(scene.things[0], name)
 
 
 def _scene(rng: Rng, accept: Accept, given: dict[str, str]) -> Scene:

@@ -13,7 +13,7 @@ from anygpt.generation import Reply
 from anygpt.messages import MessageError, normalise
 from anygpt.model import AnyGPT
 from anygpt.shots import ShotError, as_document, as_turns, nearest, read_shots
-from anygpt.toyworld import lessons
+from anygpt.toyworld import lessons, topics
 from anygpt.toyworld.dialogues import STARTS
 from anygpt.toyworld.drawing import draw_picture
 from anygpt.toyworld.scenes import random_scene
@@ -73,6 +73,18 @@ def test_an_answer_style_is_that_of_the_shots() -> None:
         assert len(found) == 1
         styles |= set(found)
     assert styles == set(lessons.STYLES.values())
+
+
+def test_a_question_of_lessons_that_opens_the_talk_is_answered_as_any_other() -> None:
+    asked = {question for questions in lessons.STYLE_QUESTIONS.values() for question in questions}
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        shown, answered = lessons.first_question(rng, seen)
+        scene = shown["content"][0]["scene"]
+        assert text_of(shown) in asked and seen(scene)
+        assert text_of(answered) in {topics.of_scene(rng, scene, "image")[1] for _ in range(200)}
+    picture, text = ToyWorld(1, 3, starts={"first_question": 1.0})[0][0]["content"]
+    assert isinstance(picture["image"], Image.Image) and text["text"] in asked
 
 
 def test_lessons_wait_for_a_mixture_that_names_them() -> None:
