@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anygpt.toyworld.phrases import article, pick, place_phrase
+from anygpt.toyworld.phrases import pick
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, random_thing
+from anygpt.toyworld.topics import tell
 
 Rng = np.random.Generator
 Accept = Callable[[Scene], bool]
@@ -141,9 +142,7 @@ def answer_style(rng: Rng, shots: int, accept: Accept) -> Lesson:
 def first_question(rng: Rng, accept: Accept) -> Exchange:
     """A question of `answer_style` that opens the talk, and the answer that it has outside of lessons."""
     scene, name, value = _asked(rng, accept)
-    phrase = {"shape": article, "place": place_phrase}.get(name, str)
-    answer = f"{'The background' if name == 'background' else 'It'} is {phrase(value)}."
-    return _exchange(scene, pick(rng, STYLE_QUESTIONS[name]), answer)
+    return _exchange(scene, pick(rng, STYLE_QUESTIONS[name]), tell(name, value))
 
 
 def say(style: str, name: str, value: str) -> str:

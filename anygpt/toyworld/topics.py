@@ -52,6 +52,14 @@ RELATION_ASKS = (
 ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in questions
 
 
+def tell(name: str, value: str) -> str:
+    """The answer to a question for one attribute of a thing, or for what it stands on."""
+    if name == "background":
+        return f"The background is {value}."
+    phrase = {"shape": article, "place": place_phrase}.get(name, str)
+    return f"It is {phrase(value)}."
+
+
 def of_sound(rng: Rng, tone: Tone) -> Exchange:
     size = {"high": "small", "low": "large"}.get(tone.pitch)
     it = pick(rng, ("the sound", "it", "this", "this sound"))
@@ -62,7 +70,7 @@ def of_sound(rng: Rng, tone: Tone) -> Exchange:
          f"I hear {describe_sound(tone)}."),
         ("shape", ("what shape makes this sound?", "which shape is it?", "what shape is this?", "what makes this sound?", "what shape do you hear?",
           "which shape makes this sound?", "what is the shape?", "what kind of thing makes this sound?", "name the shape", "what shape belongs to this sound?", "what shape goes with it?", "what shape has this sound?"),
-         f"It is {article(tone.shape)}."),
+         tell("shape", tone.shape)),
         ("pitch", (f"is {it} high or low?", "what pitch does it have?", "how high is the sound?", "what is the pitch?", "is the pitch high, middle or low?",
           "how high is it?", "high or low?"),
          f"The pitch is {tone.pitch}."),
@@ -89,10 +97,10 @@ def of_depth(rng: Rng, thing: Thing) -> Exchange:
         ("all", ("what is this?", "describe this depth map", "what do you see?", "describe the depth map", "what is in the depth map?", "describe it",
           "tell me about it", "describe this", "what does this depth map show?", "caption this"),
          f"I see {article(f'{thing.size} {thing.shape}')} {where}, {metres} away."),
-        ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
-        ("size", ("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), f"It is {thing.size}."),
+        ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), tell("shape", thing.shape)),
+        ("size", ("how big is it?", "what size is it?", "is it small or large?", "how large is the thing?", "what is the size?"), tell("size", thing.size)),
         ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
-         f"It is {where}."),
+         tell("place", thing.place)),
         ("distance", ("how far away is it?", "how far is the thing?", "what is the distance?", "how near is it?", "how many metres away is it?"),
          f"It is {metres} away."),
     )  # fmt: skip
@@ -106,11 +114,11 @@ def of_thermal(rng: Rng, thing: Thing) -> Exchange:
         ("all", ("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
           "what is in the thermal image?", "tell me about it", "describe this", "what does the heat picture show?", "caption this"),
          f"I see {article(f'{thing.colour} {thing.shape}')} {where}, at about {degrees}."),
-        ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), f"It is {article(thing.shape)}."),
+        ("shape", ("what shape is it?", "which shape is this?", "what is the shape?", "name the shape", "what shape do you see?"), tell("shape", thing.shape)),
         ("colour", ("what colour is it?", "which colour has the thing?", "what is the colour?", "what color is it?", "which colour is it?", "what colour must it be?", "name the colour"),
-         f"It is {thing.colour}."),
+         tell("colour", thing.colour)),
         ("place", ("where is it?", "where is the thing?", "what is its place?", "in which part of the picture is it?", "where is the shape?", *WHEREABOUTS),
-         f"It is {where}."),
+         tell("place", thing.place)),
         ("temperature", ("how warm is it?", "how hot is the thing?", "what is the temperature?", "what temperature does it have?", "how cold is it?",
           "is it hot or cold?"),
          f"It is at about {degrees}."),
@@ -144,20 +152,20 @@ def of_scene(rng: Rng, scene: Scene, kind: str) -> Exchange:
          f"I see {caption}."),
         ("colour", (f"what colour is {the}?", f"which colour does {the} have?", f"what is the colour of {the}?", f"what color is {the}?", "name the colour",
           "what colour do you see?", "what is the colour?", f"which colour is {the}?"),
-         f"It is {thing.colour}."),
+         tell("colour", thing.colour)),
         ("shape", ("what shape is it?", "which shape is it?", "what is the shape?", "what kind of shape is this?", f"what shape is in the {noun}?",
           "name the shape", "what shape do you see?", "which shape do you see?", "what shape is the thing?", f"which shape does the {noun} show?"),
-         f"It is {article(thing.shape)}."),
+         tell("shape", thing.shape)),
         ("size", (f"how big is {the}?", f"what size is {the}?", f"is {the} small or large?", f"is {the} big or small?", "what is the size?",
           f"how large is {the}?", f"what is the size of {the}?"),
-         f"It is {thing.size}."),
+         tell("size", thing.size)),
         ("place", (f"where is {the}?", f"what is the place of {the}?", f"in which part of the {noun} is {the}?", f"where do you see {the}?",
           "what is its place?", f"what is the position of {the}?", f"where in the {noun} is {the}?", f"where can i find {the}?",
           *WHEREABOUTS),
-         f"It is {place_phrase(thing.place)}."),
+         tell("place", thing.place)),
         ("background", ("what is the background?", "what colour is the background?", "which background does it have?", "what is behind it?",
           f"what is the background of the {noun}?", f"what background has the {noun}?", "is the background white, grey or black?"),
-         f"The background is {scene.background}."),
+         tell("background", scene.background)),
         ("count", COUNT_ASKS, "There is one thing."),
         yes_or_no(rng, thing),
     ]  # fmt: skip
@@ -206,7 +214,7 @@ def of_pair(rng: Rng, scene: Scene, noun: str) -> Exchange:
         ("count", COUNT_ASKS, "There are two things."),
         *[("relation", tuple(way.format(one=one, other=other) for way in RELATION_ASKS), f"{one.capitalize()} is {how} {other}.")] * 3,
         ("shape of one", (f"which shape is {first.colour}?", f"what is {first.colour}?", f"what is the {first.colour} thing?"), f"The {first.colour} thing is {article(first.shape)}."),
-        ("background", ("what is the background?", "what colour is the background?"), f"The background is {scene.background}."),
+        ("background", ("what is the background?", "what colour is the background?"), tell("background", scene.background)),
     )  # fmt: skip
     topic, plain, reply = asks[0 if rng.random() < 0.25 else rng.integers(len(asks))]
     return questions.question(rng, topic, plain, "it", "image"), reply
