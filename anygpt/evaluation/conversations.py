@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.evaluation import wordings
 from anygpt.evaluation.requests import (
@@ -31,8 +31,6 @@ from anygpt.evaluation.wordings import finish, motion_words, pick, place_words, 
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, MOTIONS, PLACES, SHAPES, SIZES
 from anygpt.toyworld.sounds import CONTOUR_OF_MOTION, PITCH_OF_SIZE
 
-Rng = np.random.Generator
-
 TURNS = (3, 7)  # of a dialogue
 VALUES: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
@@ -49,35 +47,35 @@ def _unjudged(case: Case, kind: str) -> Case:
     return replace(case, shown=(), kind=kind)
 
 
-def one_case(rng: Rng, held_out: bool) -> Case:
+def one_case(rng: Generator, held_out: bool) -> Case:
     make = (image_case, video_case, audio_case)[rng.integers(3)]
     return _unjudged(make(rng, held_out), "one medium")
 
 
-def several_case(rng: Rng, held_out: bool) -> Case:
+def several_case(rng: Generator, held_out: bool) -> Case:
     media = list(wordings.SEVERAL_REQUESTS)[rng.integers(len(wordings.SEVERAL_REQUESTS))]
     scene = new_scene(rng, held_out, moving=True)
     text = pick(rng, wordings.SEVERAL_REQUESTS[media]).format(x=scene_words(rng, scene, moving=True))
     return replace(_unjudged(request(rng, text, media, all_facts(scene)), "several media"), said={})
 
 
-def medium_case(rng: Rng, held_out: bool, inputs: tuple[str, ...]) -> Case:
+def medium_case(rng: Generator, held_out: bool, inputs: tuple[str, ...]) -> Case:
     """A given medium is asked for in another one."""
     given, made = pick(rng, inputs), pick(rng, tuple(SHOWN))
     return _unjudged(cross_case(rng, held_out, given, made), "from medium to medium")
 
 
-def question_about_one(rng: Rng, held_out: bool, inputs: tuple[str, ...]) -> Case:
+def question_about_one(rng: Generator, held_out: bool, inputs: tuple[str, ...]) -> Case:
     case = question_case(rng, held_out, pick(rng, inputs))
     return replace(_unjudged(case, "a question"), said={})
 
 
-def plain_case(rng: Rng, held_out: bool) -> Case:
+def plain_case(rng: Generator, held_out: bool) -> Case:
     text = finish(rng, pick(rng, wordings.PLAIN))
     return Case(user(text), wanted=text, kind="plain talk")
 
 
-def outside_case(rng: Rng, held_out: bool) -> Case:
+def outside_case(rng: Generator, held_out: bool) -> Case:
     """A request or a question that nothing in the toy world answers."""
     text = pick(rng, wordings.OUTSIDE)
     if rng.random() < 0.5:
@@ -94,7 +92,7 @@ class Dialogue:
         held_out: whether it begins with a held-out thing; an edit may make any thing.
     """
 
-    def __init__(self, rng: Rng, held_out: bool) -> None:
+    def __init__(self, rng: Generator, held_out: bool) -> None:
         self.rng, self.held_out = rng, held_out
         self.facts: Facts = {}  # of the thing in focus, as far as the words have told them
         self.kind = "image"  # its last medium
@@ -164,7 +162,7 @@ class Dialogue:
         return _unjudged(request(self.rng, text, (self.kind,), self.facts), kind)
 
 
-def kinds(inputs: Iterable[str]) -> dict[str, Callable[[Rng, bool], Case]]:
+def kinds(inputs: Iterable[str]) -> dict[str, Callable[[Generator, bool], Case]]:
     """The single requests, by kind, for a model that takes the modalities `inputs`."""
     known = tuple(modality for modality in CARRIED if modality in set(inputs))
     about_media = {
@@ -180,6 +178,6 @@ def kinds(inputs: Iterable[str]) -> dict[str, Callable[[Rng, bool], Case]]:
     }
 
 
-def dialogue(rng: Rng, held_out: bool) -> tuple[Case, ...]:
+def dialogue(rng: Generator, held_out: bool) -> tuple[Case, ...]:
     """A conversation of three to seven turns."""
     return Dialogue(rng, held_out).turns()

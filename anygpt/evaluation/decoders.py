@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.evaluation.scoring import Tally, judge, table, write_json, write_text
 from anygpt.evaluation.sheets import Item, contact_sheet
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from decoders.diffusion import Decoder
 
 
-def random_truth(
-    modality: str, rng: np.random.Generator, two_things: float = 0.0
-) -> tuple[Scene | Tone, str]:
+def random_truth(modality: str, rng: Generator, two_things: float = 0.0) -> tuple[Scene | Tone, str]:
     """What to make, and its canonical caption."""
     if modality == "audio":
         tone = random_tone(rng)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.evaluation import wordings
 from anygpt.evaluation.errors import EvaluationError
@@ -26,10 +26,8 @@ from anygpt.shots import read_line
 from anygpt.toyworld.phrases import caption_film, caption_picture, caption_sound, place_phrase
 from anygpt.toyworld.sounds import tone_of
 
-Rng = np.random.Generator
 
-
-def caption_example(rng: Rng, held_out: bool) -> Case:
+def caption_example(rng: Generator, held_out: bool) -> Case:
     """A picture to be described."""
     scene = new_scene(rng, held_out)
     text = finish(rng, pick(rng, wordings.DESCRIBE["image"]))
@@ -38,7 +36,7 @@ def caption_example(rng: Rng, held_out: bool) -> Case:
     return Case(user(text, given_part(rng, "image", scene)), wanted=caption, reference=reference)
 
 
-def vqa_example(rng: Rng, held_out: bool) -> Case:
+def vqa_example(rng: Generator, held_out: bool) -> Case:
     """A picture and a question about one attribute; right is the bare value and what says it in a sentence."""
     scene = new_scene(rng, held_out)
     name = pick(rng, CARRIED["image"])
@@ -50,7 +48,7 @@ def vqa_example(rng: Rng, held_out: bool) -> Case:
     return Case(user(text, given_part(rng, "image", scene)), wanted=f"{text} ({value})", reference=reference)
 
 
-def making_example(rng: Rng, held_out: bool, made: str) -> Case:
+def making_example(rng: Generator, held_out: bool, made: str) -> Case:
     """A request for one medium, with its caption and the medium as one would draw it."""
     scene = new_scene(rng, held_out, moving=made != "image")
     if made == "audio":

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.evaluation.metrics.boxes import intersection_over_union
 from anygpt.evaluation.requests import Case, given_part, new_scene, user
@@ -22,7 +23,6 @@ from anygpt.toyworld.boxes import box_of
 from anygpt.toyworld.scenes import Scene, Thing
 
 SUITE = "grounding"
-Rng = np.random.Generator
 
 WHERE = (
     "can you give me a box for {x}?", "i need the bounding box of {x}", "where can i see {x}? answer with a box", "please locate {x} for me",
@@ -36,7 +36,7 @@ WHAT = (
 )  # fmt: skip
 
 
-def where_case(rng: Rng, held_out: bool, things: int, size: str | None = None) -> Case:
+def where_case(rng: Generator, held_out: bool, things: int, size: str | None = None) -> Case:
     """A picture of one thing or two, and a question for the box of one of them."""
     scene = _scene(rng, held_out, things, size)
     thing = _one_of(rng, scene)
@@ -51,7 +51,7 @@ def where_case(rng: Rng, held_out: bool, things: int, size: str | None = None) -
     )
 
 
-def what_case(rng: Rng, held_out: bool, things: int) -> Case:
+def what_case(rng: Generator, held_out: bool, things: int) -> Case:
     """A picture of one thing or two, and a question about the box of one of them."""
     scene = _scene(rng, held_out, things)
     thing = _one_of(rng, scene)
@@ -65,7 +65,7 @@ def what_case(rng: Rng, held_out: bool, things: int) -> Case:
     )
 
 
-CELLS: dict[str, Callable[[Rng, bool], Case]] = {
+CELLS: dict[str, Callable[[Generator, bool], Case]] = {
     "where, a small thing": partial(where_case, things=1, size="small"),
     "where, a large thing": partial(where_case, things=1, size="large"),
     "where, one of two": partial(where_case, things=2),
@@ -74,14 +74,14 @@ CELLS: dict[str, Callable[[Rng, bool], Case]] = {
 }
 
 
-def _scene(rng: Rng, held_out: bool, things: int, size: str | None = None) -> Scene:
+def _scene(rng: Generator, held_out: bool, things: int, size: str | None = None) -> Scene:
     while True:
         scene = new_scene(rng, held_out, two_things=things - 1.0)
         if size is None or scene.things[0].size == size:
             return scene
 
 
-def _one_of(rng: Rng, scene: Scene) -> Thing:
+def _one_of(rng: Generator, scene: Scene) -> Thing:
     return scene.things[int(rng.integers(len(scene.things)))]
 
 

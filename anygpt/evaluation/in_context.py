@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.evaluation.requests import Case, given_part, split_of
 from anygpt.evaluation.running import Item, Record
@@ -23,7 +24,6 @@ SUITE = "in-context"
 SHOTS = (0, 1, 2, 4, 8)
 MOST_SHOTS = 32
 CHANCE = {"made-up word": {"word": 0.5}, "answer style": {}}
-Rng = np.random.Generator
 
 
 def plan_lessons(count: int, seed: int, shots: Sequence[int]) -> dict[str, list[Item]]:
@@ -52,7 +52,7 @@ def _make(task: str, shots: int, index: int, seed: int) -> tuple[Case]:
     return (Case(messages, wanted=text, split=split_of(held_out), judge=partial(checks, lesson)),)
 
 
-def _drawn(rng: Rng, message: dict[str, Any]) -> dict[str, Any]:
+def _drawn(rng: Generator, message: dict[str, Any]) -> dict[str, Any]:
     content = [
         part if part["type"] == "text" else given_part(rng, "image", part["scene"])
         for part in message["content"]
@@ -71,7 +71,7 @@ def _style_checks(lesson: Lesson, text: str) -> Checks:
 
 
 TASKS: dict[
-    str, tuple[Callable[[Rng, int, Callable[[Scene], bool]], Lesson], Callable[[Lesson, str], Checks]]
+    str, tuple[Callable[[Generator, int, Callable[[Scene], bool]], Lesson], Callable[[Lesson, str], Checks]]
 ] = {
     "made-up word": (partial(made_up_word, kept=True), _word_checks),
     "answer style": (answer_style, _style_checks),

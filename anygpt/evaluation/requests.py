@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from anygpt.evaluation import wordings
@@ -44,8 +44,6 @@ from anygpt.toyworld.sounds import (
     tone_of,
 )
 from encoders.media import Audio, Imu, Video
-
-Rng = np.random.Generator
 
 CARRIED = {
     "image": ("shape", "colour", "size", "place", "background"),
@@ -96,7 +94,7 @@ def user(text: str, *media: Part) -> list[Message]:
     return [{"role": "user", "content": [*media, {"type": "text", "text": text}]}]
 
 
-def new_scene(rng: Rng, held_out: bool, moving: bool = False, two_things: float = 0.0) -> Scene:
+def new_scene(rng: Generator, held_out: bool, moving: bool = False, two_things: float = 0.0) -> Scene:
     return random_scene(
         rng, moving=moving, two_things=two_things, accept=lambda scene: scene.held_out == held_out
     )
@@ -114,7 +112,7 @@ def all_facts(scene: Scene) -> Facts:
     }
 
 
-def given_part(rng: Rng, modality: str, scene: Scene) -> Part:
+def given_part(rng: Generator, modality: str, scene: Scene) -> Part:
     """The scene's one thing in a modality, as a message's part; what moves needs a motion to show it."""
     thing = scene.things[0]
     still = Scene(scene.background, tuple(replace(thing, motion="still") for thing in scene.things))
@@ -129,26 +127,26 @@ def given_part(rng: Rng, modality: str, scene: Scene) -> Part:
     return {"type": modality, modality: drawn[modality]()}
 
 
-def request(rng: Rng, text: str, media: tuple[str, ...], facts: Facts, **more: Any) -> Case:
+def request(rng: Generator, text: str, media: tuple[str, ...], facts: Facts, **more: Any) -> Case:
     """A request in words for one thing or tone, whose answer shows `facts` and names those that its first medium has."""
     text = finish(rng, text)
     shown = tuple({name: facts[name] for name in SHOWN[kind] if name in facts} for kind in media)
     return Case(user(text), media, shown, dict(shown[0]), text, **more)
 
 
-def image_case(rng: Rng, held_out: bool) -> Case:
+def image_case(rng: Generator, held_out: bool) -> Case:
     scene = new_scene(rng, held_out)
     text = pick(rng, wordings.IMAGE_REQUESTS).format(x=scene_words(rng, scene))
     return request(rng, text, ("image",), all_facts(scene))
 
 
-def video_case(rng: Rng, held_out: bool) -> Case:
+def video_case(rng: Generator, held_out: bool) -> Case:
     scene = new_scene(rng, held_out, moving=True)
     text = pick(rng, wordings.VIDEO_REQUESTS).format(x=scene_words(rng, scene, moving=True))
     return request(rng, text, ("video",), all_facts(scene))
 
 
-def audio_case(rng: Rng, held_out: bool) -> Case:
+def audio_case(rng: Generator, held_out: bool) -> Case:
     """A sound named by itself, or the sound of a thing; only things can be held out."""
     if not held_out and rng.random() < 0.5:
         tone = random_tone(rng)
@@ -158,12 +156,12 @@ def audio_case(rng: Rng, held_out: bool) -> Case:
     return request(rng, thing_sound_request(rng, scene.things[0]), ("audio",), all_facts(scene))
 
 
-def thing_sound_request(rng: Rng, thing: Thing) -> str:
+def thing_sound_request(rng: Generator, thing: Thing) -> str:
     words = f"{thing_words(rng, thing.size, thing.colour, thing.shape)} {motion_words(rng, thing.motion)}"
     return pick(rng, wordings.SOUND_REQUESTS).format(x=pick(rng, wordings.THING_SOUND).format(x=words))
 
 
-def pair_case(rng: Rng, held_out: bool) -> Case:
+def pair_case(rng: Generator, held_out: bool) -> Case:
     """A picture of two things; the relation is said and their places are not."""
     scene = new_scene(rng, held_out, two_things=1)
     first, second = scene.things
@@ -175,7 +173,7 @@ def pair_case(rng: Rng, held_out: bool) -> Case:
     return Case(user(text), ("image",), (scene,), wanted=text)
 
 
-def pair_question_case(rng: Rng, held_out: bool) -> Case:
+def pair_question_case(rng: Generator, held_out: bool) -> Case:
     """A picture of two things, and how many they are or how one lies to the other."""
     scene = new_scene(rng, held_out, two_things=1)
     first, second = scene.things
@@ -187,7 +185,7 @@ def pair_question_case(rng: Rng, held_out: bool) -> Case:
     return Case(user(text, part), said=said, wanted=f"{text} ({said[asked]})")
 
 
-def fact_case(rng: Rng, held_out: bool) -> Case:
+def fact_case(rng: Generator, held_out: bool) -> Case:
     """A question about the world that needs no medium: how warm a colour is, what a motion does to the sound."""
     asked = pick(rng, tuple(wordings.FACTS))
     if asked == "degrees":
@@ -201,7 +199,7 @@ def fact_case(rng: Rng, held_out: bool) -> Case:
     return Case(user(text), said={asked: value}, wanted=f"{text} ({value})")
 
 
-def question_case(rng: Rng, held_out: bool, modality: str) -> Case:
+def question_case(rng: Generator, held_out: bool, modality: str) -> Case:
     """A medium and a question: to describe it, or one attribute."""
     scene = new_scene(rng, held_out, moving=modality in ("video", "audio", "imu"))
     facts, part = all_facts(scene), given_part(rng, modality, scene)
@@ -218,7 +216,7 @@ def question_case(rng: Rng, held_out: bool, modality: str) -> Case:
     return Case(user(text, part), said=said, wanted=f"{text} ({', '.join(said.values())})")
 
 
-def cross_case(rng: Rng, held_out: bool, given: str, made: str) -> Case:
+def cross_case(rng: Generator, held_out: bool, given: str, made: str) -> Case:
     """A given medium is asked for in another: what it carries must come through, the rest is the model's to choose.
 
     A still medium would have a still film, so its film's motion is said in words.
@@ -251,7 +249,7 @@ def shared(carried: tuple[str, ...], made: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-Maker = Callable[[Rng, bool], Case]
+Maker = Callable[[Generator, bool], Case]
 # The any-to-any matrix: (given, made), and two cells more for scenes of two things.
 MATRIX: dict[str, Maker] = {
     "text to text": fact_case,

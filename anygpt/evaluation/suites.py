@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.config import AnyGPTConfig
 from anygpt.evaluation import SUITES, conversations, examples, grounding, in_context, ways_out
@@ -38,7 +39,7 @@ QUICK_SUITES = ("switching", in_context.SUITE, grounding.SUITE)  # what is in th
 RESULTS, CEILINGS = "results.json", "ceilings.json"
 
 Turns = tuple[Case, ...]
-Cell = Callable[[np.random.Generator, bool], Turns]
+Cell = Callable[[Generator, bool], Turns]
 
 
 def check_suites(suites: Sequence[str], data: Path | None) -> None:
@@ -111,7 +112,7 @@ def _with_split(case: Case, held_out: bool) -> Case:
 
 
 def _cells(suite: str, config: AnyGPTConfig) -> dict[str, Cell]:
-    def one(maker: Callable[[np.random.Generator, bool], Case]) -> Cell:
+    def one(maker: Callable[[Generator, bool], Case]) -> Cell:
         return lambda rng, held_out: (maker(rng, held_out),)
 
     if suite == "toyworld":

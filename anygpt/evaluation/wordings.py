@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.scenes import Scene
 from anygpt.toyworld.sounds import Tone
-
-Rng = np.random.Generator
 
 IMAGE_REQUESTS = (
     "i want you to draw {x}", "can you make me a picture of {x}?", "could you paint {x} for me?", "please show me an image of {x}",
@@ -111,7 +109,7 @@ MOVES = {"still": ("standing still", "that does not move"), "growing": ("growing
          "blinking": ("blinking", "that blinks")}  # fmt: skip
 
 
-def pick(rng: Rng, options: tuple[str, ...]) -> str:
+def pick(rng: Generator, options: tuple[str, ...]) -> str:
     return options[rng.integers(len(options))]
 
 
@@ -119,7 +117,7 @@ def article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def thing_words(rng: Rng, size: str, colour: str, shape: str) -> str:
+def thing_words(rng: Generator, size: str, colour: str, shape: str) -> str:
     forms = (
         f"{size} {colour} {shape}",
         f"{size} {colour} {shape}",
@@ -129,7 +127,7 @@ def thing_words(rng: Rng, size: str, colour: str, shape: str) -> str:
     return article(pick(rng, forms))
 
 
-def place_words(rng: Rng, place: str) -> str:
+def place_words(rng: Generator, place: str) -> str:
     if place == "centre":
         return pick(rng, ("in the centre", "in the middle"))
     if " " in place:
@@ -139,11 +137,11 @@ def place_words(rng: Rng, place: str) -> str:
     )
 
 
-def motion_words(rng: Rng, motion: str) -> str:
+def motion_words(rng: Generator, motion: str) -> str:
     return pick(rng, MOVES.get(motion, (f"moving {motion}", f"that moves {motion}")))
 
 
-def scene_words(rng: Rng, scene: Scene, moving: bool = False) -> str:
+def scene_words(rng: Generator, scene: Scene, moving: bool = False) -> str:
     """A scene of one thing with all that it has."""
     thing = scene.things[0]
     what, where = thing_words(rng, thing.size, thing.colour, thing.shape), place_words(rng, thing.place)
@@ -163,7 +161,7 @@ def scene_words(rng: Rng, scene: Scene, moving: bool = False) -> str:
     return pick(rng, (f"{what} {where} {ground}", f"{what} {ground}, {where}", f"{what} {ground} {where}"))
 
 
-def tone_words(rng: Rng, tone: Tone) -> str:
+def tone_words(rng: Generator, tone: Tone) -> str:
     noun = pick(rng, ("sound", "tone"))
     return pick(
         rng,
@@ -174,6 +172,6 @@ def tone_words(rng: Rng, tone: Tone) -> str:
     )
 
 
-def finish(rng: Rng, text: str) -> str:
+def finish(rng: Generator, text: str) -> str:
     text = text if rng.random() < 0.6 else text[0].upper() + text[1:]
     return text + "." if text[-1] not in "?." and rng.random() < 0.3 else text

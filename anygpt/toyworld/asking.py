@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.phrases import BACKGROUND_WORDS, pick, say_background
-
-Rng = np.random.Generator
 
 POLITE_START = (
     *("",) * 6,
@@ -151,7 +149,7 @@ REMARKS = (
 )  # fmt: skip
 
 
-def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str) -> str:
+def ask(rng: Generator, commands: tuple[str, ...], wishes: tuple[str, ...], what: str) -> str:
     """One request for `what`, polite or not."""
     if wishes and rng.random() < 0.3:
         return pick(rng, wishes).format(x=what) + pick(rng, ("", "", ", please"))
@@ -161,7 +159,7 @@ def ask(rng: Rng, commands: tuple[str, ...], wishes: tuple[str, ...], what: str)
     return text + "?" if asking and "?" not in text and rng.random() < 0.7 else text
 
 
-def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
+def ask_for_several(rng: Generator, kinds: list[str], what: str) -> str:
     """One request for `what` in several media, in their order."""
     form = rng.random()
     if form < 0.15:
@@ -187,7 +185,7 @@ def ask_for_several(rng: Rng, kinds: list[str], what: str) -> str:
     return text + ("?" if asking and rng.random() < 0.7 else pick(rng, POLITE_END))
 
 
-def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
+def ask_for_change(rng: Generator, name: str, value: str, it: str) -> str:
     """One request to have `it` again with another value of the attribute `name`, said in words or, of a background, by name."""
     start, end = pick(rng, POLITE_START), pick(rng, POLITE_END)
     if name == "background":
@@ -211,7 +209,7 @@ def ask_for_change(rng: Rng, name: str, value: str, it: str) -> str:
     return pick(rng, CHANGE_WISHES).format(x=what, it=it)
 
 
-def _all_of(rng: Rng, items: list[str], commands: bool = True) -> str:
+def _all_of(rng: Generator, items: list[str], commands: bool = True) -> str:
     """A list in words: "a, b and c", or for commands also "a, then b, then c"."""
     if commands and rng.random() < 0.6:
         return pick(
@@ -220,7 +218,7 @@ def _all_of(rng: Rng, items: list[str], commands: bool = True) -> str:
     return ", ".join(items[:-1]) + pick(rng, (" and ", " and ", ", and ", " and also ")) + items[-1]
 
 
-def finish(rng: Rng, text: str) -> str:
+def finish(rng: Generator, text: str) -> str:
     """Capitals and full stops as people use them."""
     text = text.strip()
     if rng.random() < 0.5:
@@ -232,7 +230,7 @@ def finish(rng: Rng, text: str) -> str:
     return text
 
 
-def chosen(rng: Rng, attributes: tuple[str, ...], often: float = 0.75) -> frozenset[str]:
+def chosen(rng: Generator, attributes: tuple[str, ...], often: float = 0.75) -> frozenset[str]:
     """Which attributes a request names: often all, else any of them, and shape or colour nearly always."""
     if rng.random() < 0.4:
         return frozenset(attributes)

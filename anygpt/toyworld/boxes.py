@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.grounding import Box, render
 from anygpt.toyworld.phrases import COLOUR_WORDS, SHAPE_WORDS, article, pick
 from anygpt.toyworld.scenes import Scene, Thing, random_scene
-
-Rng = np.random.Generator
 
 WHERE_ASKS = (
     "where is {x}? give its box", "where is {x}, as a box?", "give me the box of {x}", "give the box of {x}", "what is the box of {x}?",
@@ -47,7 +46,7 @@ def box_of(thing: Thing) -> Box:
     return Box(left, top, right, bottom, article(f"{thing.colour} {thing.shape}"))
 
 
-def talk(rng: Rng, accept: Callable[[Scene], bool]) -> list[dict]:
+def talk(rng: Generator, accept: Callable[[Scene], bool]) -> list[dict]:
     """A picture and a question about a box, of two things one or two: a conversation as `dialogues.conversation` has it."""
     scene = random_scene(rng, two_things=0.7, accept=accept)  # which of two is what is hard
     order = rng.permutation(len(scene.things))[: rng.integers(1, len(scene.things) + 1)]
@@ -64,7 +63,7 @@ def talk(rng: Rng, accept: Callable[[Scene], bool]) -> list[dict]:
     return messages
 
 
-def where(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
+def where(rng: Generator, scene: Scene, thing: Thing) -> tuple[str, str]:
     """A question for a thing's box, and the answer."""
     shape = pick(rng, [word for word in SHAPE_WORDS[thing.shape] if word != "box"])
     colour = pick(rng, COLOUR_WORDS[thing.colour])
@@ -82,7 +81,7 @@ def where(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
     return pick(rng, WHERE_ASKS).format(x=name), first + render([box])
 
 
-def what(rng: Rng, scene: Scene, thing: Thing) -> tuple[str, str]:
+def what(rng: Generator, scene: Scene, thing: Thing) -> tuple[str, str]:
     """A question about a thing's box, half of the time not quite its own, and the answer."""
     box = box_of(thing)
     slack = rng.uniform(-SLACK, SLACK, 4) * (rng.random() < 0.5)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld import boxes, lessons, questions, smalltalk, topics
 from anygpt.toyworld.asking import (
@@ -62,7 +63,6 @@ from anygpt.toyworld.scenes import (
 from anygpt.toyworld.sounds import Tone, random_tone, tone_of
 
 Part = dict
-Rng = np.random.Generator
 OUTPUTS = ("image", "audio", "video")
 # What one might ask of a medium that does not carry it.
 UNTOLD = {
@@ -77,7 +77,9 @@ ITS = ("it", "it", "it", "the thing", "the object")  # what a thing is called in
 DEFAULTS = {"size": "large", "place": "centre", "motion": "right", "background": "white"}
 
 
-def with_defaults(rng: Rng, scene: Scene, said: frozenset[str], accept: Callable[[Scene], bool]) -> Scene:
+def with_defaults(
+    rng: Generator, scene: Scene, said: frozenset[str], accept: Callable[[Scene], bool]
+) -> Scene:
     """What a request leaves open, as the model likes to fill it in."""
     if len(scene.things) == 2:
         return scene
@@ -127,7 +129,7 @@ def medium_of(kind: str, scene: Scene) -> Part:
 class Talk:
     """A conversation under way: the messages so far, and the scene in focus."""
 
-    def __init__(self, rng: Rng, accept: Callable[[Scene], bool]) -> None:
+    def __init__(self, rng: Generator, accept: Callable[[Scene], bool]) -> None:
         self.rng, self.accept = rng, accept
         self.messages: list[dict] = []
         self.scene: Scene | None = None  # in focus
@@ -527,7 +529,7 @@ OTHER_STARTS = ("given_pair", "caption_image", "ask_several", "lesson", "first_q
 
 
 def conversation(
-    rng: Rng,
+    rng: Generator,
     *,
     turns: int = 1,
     starts: dict[str, float] = STARTS,

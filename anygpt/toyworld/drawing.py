@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, Scene, Thing
 
@@ -132,21 +133,21 @@ def draw_film(scene: Scene, frames: int = 8, side: int = 32) -> np.ndarray:
     return np.stack(film)
 
 
-def draw_depth(scene: Scene, rng: np.random.Generator, side: int = 64) -> np.ndarray:
+def draw_depth(scene: Scene, rng: Generator, side: int = 64) -> np.ndarray:
     """Distances in metres, float32 (side, side): near is large."""
     canvas = np.full((side, side, 1), BACKGROUND_DISTANCE, np.float32)
     near = [np.asarray(DISTANCES[thing.size] * rng.uniform(0.95, 1.05)) for thing in scene.things]
     return _paint(near, scene.things, canvas)[..., 0]
 
 
-def draw_thermal(scene: Scene, rng: np.random.Generator, side: int = 64) -> np.ndarray:
+def draw_thermal(scene: Scene, rng: Generator, side: int = 64) -> np.ndarray:
     """Temperatures in °C, float32 (side, side)."""
     canvas = np.full((side, side, 1), BACKGROUND_TEMPERATURE, np.float32)
     warm = [np.asarray(TEMPERATURES[thing.colour] + rng.uniform(-1, 1)) for thing in scene.things]
     return _paint(warm, scene.things, canvas)[..., 0]
 
 
-def noisy(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def noisy(pixels: np.ndarray, rng: Generator) -> np.ndarray:
     """Faint noise, as compression leaves it, on half of the pictures (uint8, of any shape)."""
     if rng.random() < 0.5:
         return pixels

@@ -13,13 +13,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.phrases import pick
 from anygpt.toyworld.scenes import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES, Scene, random_thing
 from anygpt.toyworld.topics import tell
 
-Rng = np.random.Generator
 Accept = Callable[[Scene], bool]
 Exchange = list[dict]  # the user's message with its picture, and the assistant's
 
@@ -89,7 +88,7 @@ class Lesson:
         return [message for exchange in (*self.shots, self.last) for message in exchange]
 
 
-def nonsense_word(rng: Rng, kept: bool = False) -> str:
+def nonsense_word(rng: Generator, kept: bool = False) -> str:
     """A pronounceable word without a meaning, such as "dakip".
 
     Args:
@@ -102,7 +101,7 @@ def nonsense_word(rng: Rng, kept: bool = False) -> str:
             return word
 
 
-def made_up_word(rng: Rng, shots: int, accept: Accept, kept: bool = False) -> Lesson:
+def made_up_word(rng: Generator, shots: int, accept: Accept, kept: bool = False) -> Lesson:
     """Two made-up words for two colours or two shapes, shown on `shots` pictures and asked for on another."""
     attribute = pick(rng, tuple(WORD_QUESTIONS))
     values = [VALUES[attribute][i] for i in rng.choice(len(VALUES[attribute]), 2, replace=False)]
@@ -125,7 +124,7 @@ def made_up_word(rng: Rng, shots: int, accept: Accept, kept: bool = False) -> Le
     )
 
 
-def answer_style(rng: Rng, shots: int, accept: Accept) -> Lesson:
+def answer_style(rng: Generator, shots: int, accept: Accept) -> Lesson:
     """Questions about pictures, all answered in one of `STYLES`."""
     style = STYLES[pick(rng, tuple(STYLES))]
 
@@ -139,7 +138,7 @@ def answer_style(rng: Rng, shots: int, accept: Accept) -> Lesson:
     return Lesson(taught, last, tuple(say(style, name, each) for each in values))
 
 
-def first_question(rng: Rng, accept: Accept) -> Exchange:
+def first_question(rng: Generator, accept: Accept) -> Exchange:
     """A question of `answer_style` that opens the talk, and the answer that it has outside of lessons."""
     scene, name, value = _asked(rng, accept)
     return _exchange(scene, pick(rng, STYLE_QUESTIONS[name]), tell(name, value))
@@ -155,7 +154,7 @@ def names_word(text: str, word: str) -> bool:
     return re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE) is not None
 
 
-def lesson(rng: Rng, accept: Accept) -> Lesson:
+def lesson(rng: Generator, accept: Accept) -> Lesson:
     """One of either kind, to be trained on: with one to eight shots, some with up to `MOST`.
 
     What nobody could know has no weight: the first answer in a style, and a word the first time. Learned, a style would be
@@ -172,14 +171,14 @@ def lesson(rng: Rng, accept: Accept) -> Lesson:
     return found
 
 
-def _asked(rng: Rng, accept: Accept) -> tuple[Scene, str, str]:
+def _asked(rng: Generator, accept: Accept) -> tuple[Scene, str, str]:
     """A picture, which attribute is asked for, and what it is."""
     name = pick(rng, tuple(VALUES))
     scene = _scene(rng, accept, {})
     return scene, name, scene.background if name == "background" else getattr(scene.things[0], name)
 
 
-def _scene(rng: Rng, accept: Accept, given: dict[str, str]) -> Scene:
+def _scene(rng: Generator, accept: Accept, given: dict[str, str]) -> Scene:
     while True:
         scene = Scene(pick(rng, VALUES["background"]), (random_thing(rng, **given),))
         if accept(scene):

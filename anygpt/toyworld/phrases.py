@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.scenes import (
     BACKGROUNDS,
@@ -187,7 +187,7 @@ CONTOUR_CAUSES = {
 }
 
 
-def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+def pick(rng: Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
@@ -279,7 +279,7 @@ def describe_sound(tone: Tone) -> str:
     return f"{caption_sound(tone)}, from {article(size + tone.shape)} {CONTOUR_CAUSES[tone.contour]}"
 
 
-def say_thing(rng: np.random.Generator, thing: Thing, said: frozenset[str]) -> str:
+def say_thing(rng: Generator, thing: Thing, said: frozenset[str]) -> str:
     """A noun phrase that names the attributes in `said`, in one of many orders; without a shape, "thing" stands in."""
     shape = (
         pick(rng, SHAPE_WORDS[thing.shape]) if "shape" in said else pick(rng, ("thing", "shape", "object"))
@@ -309,7 +309,7 @@ def say_thing(rng: np.random.Generator, thing: Thing, said: frozenset[str]) -> s
     return pick(rng, (article(phrase), article(phrase), article(phrase), f"one {phrase}", phrase))
 
 
-def say_background(rng: np.random.Generator, background: str) -> str:
+def say_background(rng: Generator, background: str) -> str:
     word = pick(rng, BACKGROUND_WORDS[background])
     return pick(
         rng,
@@ -335,7 +335,7 @@ def say_background(rng: np.random.Generator, background: str) -> str:
     )
 
 
-def say_scene(rng: np.random.Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
+def say_scene(rng: Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
     """A noun phrase for a scene that names the attributes in `said` (shape, colour, size, place, motion, background)."""
     thing = scene.things[0]
     if len(scene.things) == 1 and (way := rng.random()) < 0.18:
@@ -372,7 +372,7 @@ def say_scene(rng: np.random.Generator, scene: Scene, said: frozenset[str], film
     )
 
 
-def say_list(rng: np.random.Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
+def say_list(rng: Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
     """The attributes of a single thing one after the other: "red circle, small, top left, white background"."""
     thing = scene.things[0]
     items = [say_thing(rng, thing, said & {"shape", "colour"} | {"shape"})]
@@ -397,7 +397,7 @@ def say_list(rng: np.random.Generator, scene: Scene, said: frozenset[str], film:
     return ", ".join(items + rest)
 
 
-def say_steps(rng: np.random.Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
+def say_steps(rng: Generator, scene: Scene, said: frozenset[str], film: bool = False) -> str:
     """A thing, and sentences that say the rest: "a circle. make it red. put it at the top"."""
     thing = scene.things[0]
     first = frozenset(name for name in ("colour", "size") if name in said and rng.random() < 0.5)
@@ -443,7 +443,7 @@ def say_steps(rng: np.random.Generator, scene: Scene, said: frozenset[str], film
     return pick(rng, (". ", ". ", ", ", "; ")).join([say_thing(rng, thing, first | {"shape"}), *rest])
 
 
-def say_relation(rng: np.random.Generator, word: str) -> str:
+def say_relation(rng: Generator, word: str) -> str:
     ways = {
         "left of": ("left of", "to the left of", "on the left of"),
         "right of": ("right of", "to the right of", "on the right of"),
@@ -453,7 +453,7 @@ def say_relation(rng: np.random.Generator, word: str) -> str:
     return pick(rng, ways)
 
 
-def say_pair(rng: np.random.Generator, scene: Scene, said: frozenset[str]) -> str:
+def say_pair(rng: Generator, scene: Scene, said: frozenset[str]) -> str:
     """Two things with their relation; both shapes and colours are always named, both sizes where `said` has them."""
     first, second = scene.things
     named = frozenset({"shape", "colour"}) | (said & {"size"})
@@ -470,7 +470,7 @@ def say_pair(rng: np.random.Generator, scene: Scene, said: frozenset[str]) -> st
     )
 
 
-def say_sound(rng: np.random.Generator, tone: Tone, said: frozenset[str]) -> str:
+def say_sound(rng: Generator, tone: Tone, said: frozenset[str]) -> str:
     """A noun phrase for a sound named by itself: pitch, contour and shape as far as `said` names them."""
     pitch = pick(rng, PITCH_WORDS[tone.pitch]) if "size" in said else ""
     contour = pick(rng, CONTOUR_WORDS[tone.contour]) if "motion" in said else ""

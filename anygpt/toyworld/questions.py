@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.phrases import pick
-
-Rng = np.random.Generator
 
 STARTS = (
     *("",) * 6,
@@ -94,7 +92,7 @@ MEDIA_NOUNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def framed(rng: Rng, topic: str, it: str, kind: str) -> str:
+def framed(rng: Generator, topic: str, it: str, kind: str) -> str:
     """A question about `topic`, a key of `NOUNS` or "all" for a description, of `it` in a medium of `kind`."""
     if topic == "all":
         noun = pick(rng, MEDIA_NOUNS[kind])
@@ -122,7 +120,7 @@ def framed(rng: Rng, topic: str, it: str, kind: str) -> str:
     return pick(rng, STARTS) + text + pick(rng, ENDS)
 
 
-def question(rng: Rng, topic: str, plain: Sequence[str], it: str, kind: str) -> str:
+def question(rng: Generator, topic: str, plain: Sequence[str], it: str, kind: str) -> str:
     """One of the `plain` wordings, or a framing of the topic; topics without framings are always asked plainly."""
     if (topic == "all" or topic in NOUNS) and rng.random() < 0.6:
         return framed(rng, topic, it, kind)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring", "heart")
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -74,12 +75,12 @@ def place_centre(place: str) -> tuple[float, float]:
     return (0.2, 0.5, 0.8)[column], (0.2, 0.5, 0.8)[row]
 
 
-def changed(thing: Thing, values: Mapping[str, str], rng: np.random.Generator) -> Thing:
+def changed(thing: Thing, values: Mapping[str, str], rng: Generator) -> Thing:
     """The thing with other attributes, placed anew."""
     return position(replace(thing, **dict(values)), rng)  # type: ignore[arg-type]  # all attributes here are words
 
 
-def position(thing: Thing, rng: np.random.Generator) -> Thing:
+def position(thing: Thing, rng: Generator) -> Thing:
     """The thing with its exact width and centre drawn at random within the contract's tolerances."""
     width = SIZES[thing.size] * (1 + rng.uniform(-SIZE_JITTER, SIZE_JITTER))
     x, y = place_centre(thing.place)
@@ -97,7 +98,7 @@ def position(thing: Thing, rng: np.random.Generator) -> Thing:
     )
 
 
-def random_thing(rng: np.random.Generator, **given: str) -> Thing:
+def random_thing(rng: Generator, **given: str) -> Thing:
     """A thing whose attributes are `given` or drawn evenly."""
 
     def pick(name: str, values: tuple[str, ...]) -> str:
@@ -134,7 +135,7 @@ def from_top_left(scene: Scene) -> Scene:
     return Scene(scene.background, tuple(sorted(scene.things, key=lambda thing: PLACES.index(thing.place))))
 
 
-def random_pair(rng: np.random.Generator) -> tuple[Thing, Thing]:
+def random_pair(rng: Generator) -> tuple[Thing, Thing]:
     """Two small things that differ in shape and colour, in two cells of one row or one column."""
     shapes = rng.choice(len(SHAPES), 2, replace=False)
     colours = rng.choice(len(COLOURS), 2, replace=False)
@@ -159,7 +160,7 @@ def random_pair(rng: np.random.Generator) -> tuple[Thing, Thing]:
 
 
 def random_scene(
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     two_things: float = 0.0,
     moving: bool = False,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.drawing import TEMPERATURES
 from anygpt.toyworld.phrases import article
 from anygpt.toyworld.scenes import COLOURS, SHAPES
 from anygpt.toyworld.sounds import CONTOUR_OF_MOTION
-
-Rng = np.random.Generator
 
 ABLE = (
     "I can draw pictures, play sounds and make films of simple shapes: circles, squares, triangles, diamonds, stars, crosses, rings and hearts. "
@@ -170,23 +168,23 @@ CONTOUR_QUESTIONS = (
 )  # fmt: skip
 
 
-def pick(rng: Rng, options: Sequence[str]) -> str:
+def pick(rng: Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def exchange(rng: Rng) -> tuple[str, str]:
+def exchange(rng: Generator) -> tuple[str, str]:
     """A line of plain talk and its answer."""
     lines, reply = TALK[rng.integers(len(TALK)) if rng.random() < 0.8 else rng.integers(2)]
     return framed(rng, pick(rng, lines)), reply
 
 
-def framed(rng: Rng, line: str) -> str:
+def framed(rng: Generator, line: str) -> str:
     """A line of talk with something before or behind it that changes nothing: "hi, what can you do, please?"."""
     bare, mark = (line[:-1], "?") if line.endswith("?") else (line, "")
     return pick(rng, BEGINNINGS) + bare + pick(rng, ENDINGS) + mark
 
 
-def nonsense(rng: Rng) -> str:
+def nonsense(rng: Generator) -> str:
     """Random letters, with no meaning."""
     letters = (
         string.ascii_lowercase
@@ -200,7 +198,7 @@ def nonsense(rng: Rng) -> str:
     return " ".join(words)
 
 
-def unknown_word(rng: Rng) -> str:
+def unknown_word(rng: Generator) -> str:
     """A noun from outside, mostly a real one, else one made up, so that any unknown word is seen as such."""
     if rng.random() < 0.75:
         return pick(rng, NOUNS)
@@ -213,7 +211,7 @@ def unknown_word(rng: Rng) -> str:
     )
 
 
-def outside(rng: Rng) -> tuple[str, str]:
+def outside(rng: Generator) -> tuple[str, str]:
     """A request or question that the toy world has no answer to."""
     form = rng.random()
     if form < 0.12:
@@ -247,7 +245,7 @@ def outside(rng: Rng) -> tuple[str, str]:
     return start + pick(rng, asks).format(x=outside_thing(rng)), UNABLE
 
 
-def outside_thing(rng: Rng) -> str:
+def outside_thing(rng: Generator) -> str:
     """Something from outside that one might ask for: a scene, a shape in another colour, any noun with what may go with it."""
     form = rng.random()
     if form < 0.2:
@@ -263,7 +261,7 @@ def outside_thing(rng: Rng) -> str:
     return pick(rng, (article(what), article(what), article(what), f"my {what}", f"the {what}")) + place
 
 
-def knowledge(rng: Rng) -> tuple[str, str]:
+def knowledge(rng: Generator) -> tuple[str, str]:
     """Facts of the toy world that need no media."""
     colour, motion = pick(rng, tuple(COLOURS)), pick(rng, tuple(CONTOUR_OF_MOTION))
     moves = pick(rng, MOVES.get(motion, (motion,)))

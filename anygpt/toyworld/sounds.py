@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld.scenes import SHAPES, Thing
 
@@ -46,7 +47,7 @@ def tone_of(thing: Thing) -> Tone:
     return Tone(thing.shape, PITCH_OF_SIZE[thing.size], CONTOUR_OF_MOTION[thing.motion])
 
 
-def random_tone(rng: np.random.Generator) -> Tone:
+def random_tone(rng: Generator) -> Tone:
     return Tone(
         SHAPES[rng.integers(len(SHAPES))],
         tuple(PITCHES)[rng.integers(len(PITCHES))],
@@ -69,7 +70,7 @@ def harmonics(shape: str) -> dict[int, float]:
     }[shape]
 
 
-def play(tone: Tone, rng: np.random.Generator) -> np.ndarray:
+def play(tone: Tone, rng: Generator) -> np.ndarray:
     """The sound as float32 (32000,) in [-1, 1], peak at 0.5–0.9, harmonics at random phases, 10 ms edges."""
     time = np.arange(int(RATE * SECONDS)) / RATE
     base = PITCHES[tone.pitch]
@@ -92,7 +93,7 @@ def play(tone: Tone, rng: np.random.Generator) -> np.ndarray:
     return (wave / np.abs(wave).max() * rng.uniform(0.5, 0.9)).astype(np.float32)
 
 
-def feel(motion: str, rng: np.random.Generator) -> np.ndarray:
+def feel(motion: str, rng: Generator) -> np.ndarray:
     """The motion sensor's signal, float32 (6, 2000): accelerometer x, y, z in m/s² and gyroscope x, y, z in rad/s."""
     time = np.arange(int(IMU_RATE * IMU_SECONDS)) / IMU_RATE
     signal = rng.normal(0, IMU_NOISE, (6, len(time)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -90,11 +91,11 @@ class ToyWorld(Dataset[Conversation]):
         ]
 
 
-def _image(part: Part, rng: np.random.Generator) -> Image.Image:
+def _image(part: Part, rng: Generator) -> Image.Image:
     return Image.fromarray(noisy(draw_picture(part["scene"], SIDE), rng))
 
 
-def _video(part: Part, rng: np.random.Generator) -> Video:
+def _video(part: Part, rng: Generator) -> Video:
     frames, side = (
         int(rng.choice([FRAMES, FRAMES, 2 * FRAMES])),
         int(rng.choice([32, SIDE])),
@@ -102,15 +103,15 @@ def _video(part: Part, rng: np.random.Generator) -> Video:
     return Video(noisy(draw_film(part["scene"], frames, side), rng), FRAME_RATE)
 
 
-def _audio(part: Part, rng: np.random.Generator) -> Audio:
+def _audio(part: Part, rng: Generator) -> Audio:
     return Audio(play(part["tone"], rng)[None], RATE)
 
 
-def _imu(part: Part, rng: np.random.Generator) -> Imu:
+def _imu(part: Part, rng: Generator) -> Imu:
     return Imu(feel(part["motion"], rng), IMU_RATE)
 
 
-GIVEN: dict[str, Callable[[Part, np.random.Generator], object]] = {
+GIVEN: dict[str, Callable[[Part, Generator], object]] = {
     "image": _image,
     "video": _video,
     "audio": _audio,
@@ -118,7 +119,7 @@ GIVEN: dict[str, Callable[[Part, np.random.Generator], object]] = {
     "thermal": lambda part, rng: draw_thermal(part["scene"], rng, SIDE),
     "imu": _imu,
 }
-WANTED: dict[str, Callable[[Part, np.random.Generator], object]] = {
+WANTED: dict[str, Callable[[Part, Generator], object]] = {
     "image": lambda part, rng: Image.fromarray(draw_picture(part["scene"], SIDE)),
     "video": lambda part, rng: Video(draw_film(part["scene"], FRAMES, SIDE), FRAME_RATE),
     "audio": _audio,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+from numpy.random import Generator
 
 from anygpt.toyworld import questions
 from anygpt.toyworld.drawing import DISTANCES, TEMPERATURES
@@ -21,7 +21,6 @@ from anygpt.toyworld.phrases import (
 from anygpt.toyworld.scenes import COLOURS, SHAPES, SIZES, Scene, Thing, from_top_left, relation
 from anygpt.toyworld.sounds import Tone
 
-Rng = np.random.Generator
 Exchange = tuple[str, str]  # a question and its answer
 WHEREABOUTS = (
     "whereabouts is it?",
@@ -60,7 +59,7 @@ def tell(name: str, value: str) -> str:
     return f"It is {phrase(value)}."
 
 
-def of_sound(rng: Rng, tone: Tone) -> Exchange:
+def of_sound(rng: Generator, tone: Tone) -> Exchange:
     size = {"high": "small", "low": "large"}.get(tone.pitch)
     it = pick(rng, ("the sound", "it", "this", "this sound"))
     asks = [
@@ -90,7 +89,7 @@ def of_sound(rng: Rng, tone: Tone) -> Exchange:
     return questions.question(rng, topic, plain, "it", "audio"), reply
 
 
-def of_depth(rng: Rng, thing: Thing) -> Exchange:
+def of_depth(rng: Generator, thing: Thing) -> Exchange:
     metres = f"{DISTANCES[thing.size]:g} metre{'s' if thing.size == 'small' else ''}"
     where = place_phrase(thing.place)
     asks = (
@@ -108,7 +107,7 @@ def of_depth(rng: Rng, thing: Thing) -> Exchange:
     return questions.question(rng, topic, plain, pick(rng, ITS), "depth"), reply
 
 
-def of_thermal(rng: Rng, thing: Thing) -> Exchange:
+def of_thermal(rng: Generator, thing: Thing) -> Exchange:
     degrees, where = f"{TEMPERATURES[thing.colour]:g} degrees", place_phrase(thing.place)
     asks = (
         ("all", ("what is this?", "describe this thermal picture", "what do you see?", "describe the thermal image", "describe it",
@@ -127,7 +126,7 @@ def of_thermal(rng: Rng, thing: Thing) -> Exchange:
     return questions.question(rng, topic, plain, pick(rng, ITS), "thermal"), reply
 
 
-def of_motion(rng: Rng, motion: str) -> Exchange:
+def of_motion(rng: Generator, motion: str) -> Exchange:
     plain = (
         "how does it move?", "what is the motion?", "describe the motion", "what is it doing?", "what does the sensor feel?", "describe this",
         "what is this?", "how is the thing moving?", "which motion is this?", "describe it", "what motion is it?", "what happens?",
@@ -137,7 +136,7 @@ def of_motion(rng: Rng, motion: str) -> Exchange:
     return questions.question(rng, topic, plain, pick(rng, ITS), "imu"), f"It is {motion_phrase(motion)}."
 
 
-def of_scene(rng: Rng, scene: Scene, kind: str) -> Exchange:
+def of_scene(rng: Generator, scene: Scene, kind: str) -> Exchange:
     """`kind`: "image" or "video", in which the scene is shown."""
     noun = pick(rng, ("video", "film", "clip") if kind == "video" else ("picture", "image", "picture"))
     if len(scene.things) == 2:
@@ -184,7 +183,7 @@ def of_scene(rng: Rng, scene: Scene, kind: str) -> Exchange:
     return questions.question(rng, topic, plain, the, kind), reply
 
 
-def yes_or_no(rng: Rng, thing: Thing) -> tuple[str, tuple[str, ...], str]:
+def yes_or_no(rng: Generator, thing: Thing) -> tuple[str, tuple[str, ...], str]:
     name, values = [("colour", tuple(COLOURS)), ("shape", SHAPES), ("size", tuple(SIZES))][rng.integers(3)]
     real = getattr(thing, name)
     asked = real if rng.random() < 0.5 else pick(rng, values)
@@ -194,7 +193,7 @@ def yes_or_no(rng: Rng, thing: Thing) -> tuple[str, tuple[str, ...], str]:
     return "yes or no", (f"is it {said}?", f"is this {said}?"), reply
 
 
-def of_pair(rng: Rng, scene: Scene, noun: str) -> Exchange:
+def of_pair(rng: Generator, scene: Scene, noun: str) -> Exchange:
     """`noun`: what the question calls the picture."""
     first, second = scene.things if rng.random() < 0.5 else scene.things[::-1]
     how = relation(first, second)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 from PIL import Image
 
 from anygpt.evaluation import wordings
@@ -45,7 +46,7 @@ def key_of(table: dict[str, str], value: str | None) -> str | None:
     return next((key for key, heard in table.items() if heard == value), None)
 
 
-def medium_of(modality: str, facts: Facts | Scene, rng: np.random.Generator):
+def medium_of(modality: str, facts: Facts | Scene, rng: Generator):
     """A medium that shows the facts, and anything where they say nothing."""
     if isinstance(facts, Scene):
         return Image.fromarray(draw_picture(facts))
@@ -70,7 +71,7 @@ def medium_of(modality: str, facts: Facts | Scene, rng: np.random.Generator):
     return Image.fromarray(draw_picture(scene))
 
 
-def right_answer(case: Case, rng: np.random.Generator) -> Reply:
+def right_answer(case: Case, rng: Generator) -> Reply:
     """What a perfect model would answer."""
     if case.refuse:
         return Reply([{"type": "text", "text": smalltalk.UNABLE}])

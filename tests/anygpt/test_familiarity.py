@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 from PIL import Image
 
 from anygpt import AnyGPT
 from anygpt.familiarity import Cloud, Familiarity, views
 
 
-def plain(rng: np.random.Generator) -> Image.Image:
+def plain(rng: Generator) -> Image.Image:
     """A square of one colour on another."""
     picture = np.full((32, 32, 3), rng.integers(256, size=3), np.uint8)
     x, y = rng.integers(4, 20, size=2)
@@ -19,7 +20,7 @@ def plain(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(picture)
 
 
-def noise(rng: np.random.Generator) -> Image.Image:
+def noise(rng: Generator) -> Image.Image:
     return Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8))
 
 

@@ -6,6 +6,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 
 from anygpt.config import INPUT_MODALITIES, OUTPUT_MODALITIES
 from anygpt.evaluation.answers import read_answer
@@ -69,7 +70,7 @@ from anygpt.toyworld.source import ToyWorld
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
+def rng() -> Generator:
     return np.random.default_rng(0)
 
 
@@ -440,7 +441,7 @@ def test_a_picture_of_two_things_has_one_description():
 
 
 @pytest.mark.parametrize("start", ["given_pair", "grounding"])
-def test_what_the_llm_is_told_of_a_pictures_things(start: str, rng: np.random.Generator) -> None:
+def test_what_the_llm_is_told_of_a_pictures_things(start: str, rng: Generator) -> None:
     """Each thing of a picture in words of its own, two with how they stand, and its box."""
     for _ in range(60):
         messages = conversation(rng, starts={start: 1})
@@ -545,7 +546,7 @@ def test_near_captions_of_two_things_change_one_of_them_or_swap_the_two() -> Non
 
 @pytest.mark.parametrize(("said", "times"), [({"shape", "colour"}, 0), ({"shape", "colour", "size"}, 2)])
 def test_a_request_for_two_things_says_the_size_of_both_or_of_none(
-    said: set[str], times: int, rng: np.random.Generator
+    said: set[str], times: int, rng: Generator
 ) -> None:
     for _ in range(50):
         words = say_scene(rng, random_scene(rng, two_things=1), frozenset(said)).replace(",", "").split()

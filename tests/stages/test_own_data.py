@@ -18,6 +18,7 @@ import torch
 import yaml
 from damage import corpus
 from data_files import publish
+from numpy.random import Generator
 from safetensors.torch import load_file
 from short_runs import STAGES, stage_on
 from torch import Tensor
@@ -58,7 +59,7 @@ VALUES = ["", "  ", None, 7, [], {}, "../../outside.png", "/outside.png", "nothi
           "caf\ufffd", "half \ud800", "<image> <image> <image>", ["x", None]]  # fmt: skip
 
 
-def spoiled(record: Any, rng: np.random.Generator) -> Any:
+def spoiled(record: Any, rng: Generator) -> Any:
     """A record in which something stands that should not."""
     record = copy.deepcopy(record)
     place = record
@@ -71,14 +72,14 @@ def spoiled(record: Any, rng: np.random.Generator) -> Any:
         place = place[key]
 
 
-def grown(rows: Any, rng: np.random.Generator) -> Any:
+def grown(rows: Any, rng: Generator) -> Any:
     """Two dozen rows, every third of them spoiled."""
     if isinstance(rows, dict):
         return {f"{key}-{i}": grown([row], rng)[i] for key, row in rows.items() for i in range(24)}
     return [spoiled(rows[i % len(rows)], rng) if i % 3 == 2 else rows[i % len(rows)] for i in range(24)]
 
 
-def grow(path: Path, rng: np.random.Generator) -> None:
+def grow(path: Path, rng: Generator) -> None:
     """The same for a file of rows, in its own form."""
     if path.suffix in (".csv", ".tsv"):
         dialect = {"delimiter": "\t" if path.suffix == ".tsv" else ",", "lineterminator": "\n"}

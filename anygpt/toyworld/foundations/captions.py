@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, RobertaTokenizer
 
@@ -25,16 +26,16 @@ VOCABULARY = 640
 EVERYTHING = frozenset({"shape", "colour", "size", "place", "motion", "background"})
 
 
-def picture_caption(rng: np.random.Generator, scene: Scene) -> tuple[str, frozenset[str]]:
+def picture_caption(rng: Generator, scene: Scene) -> tuple[str, frozenset[str]]:
     """A caption and what it names: mostly the canonical one, which names all; else a paraphrase, at times a partial one."""
     return _caption(rng, scene, film=False)
 
 
-def film_caption(rng: np.random.Generator, scene: Scene) -> tuple[str, frozenset[str]]:
+def film_caption(rng: Generator, scene: Scene) -> tuple[str, frozenset[str]]:
     return _caption(rng, scene, film=True)
 
 
-def _caption(rng: np.random.Generator, scene: Scene, film: bool) -> tuple[str, frozenset[str]]:
+def _caption(rng: Generator, scene: Scene, film: bool) -> tuple[str, frozenset[str]]:
     if rng.random() < 0.6:
         return (caption_film if film else caption_picture)(scene), EVERYTHING
     said = EVERYTHING
@@ -45,7 +46,7 @@ def _caption(rng: np.random.Generator, scene: Scene, film: bool) -> tuple[str, f
     return caption, said if len(scene.things) == 1 else frozenset({"background"} & said)
 
 
-def sound_caption(rng: np.random.Generator, tone: Tone) -> str:
+def sound_caption(rng: Generator, tone: Tone) -> str:
     form = rng.random()
     if form < 0.6:
         return caption_sound(tone)

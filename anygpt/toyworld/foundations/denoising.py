@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
+from numpy.random import Generator
 from torch import nn
 
 from anygpt.toyworld.foundations.fitting import fit
@@ -43,7 +44,7 @@ def train_denoiser(
     name: str,
     unet: nn.Module,
     latents: torch.Tensor,
-    caption_of: Callable[[np.random.Generator, int], str],
+    caption_of: Callable[[Generator, int], str],
     embed: Callable[[list[str]], torch.Tensor],
     predict: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
     *,

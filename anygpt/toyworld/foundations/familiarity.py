@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from PIL import Image
 from tqdm import tqdm
 
@@ -64,7 +65,7 @@ def fit(model: AnyGPT, seed: int = 0) -> Familiarity:
     return Familiarity.fit(features, APART, TURNED_AWAY, GROUPS)
 
 
-def _media(model: AnyGPT, modality: str, rng: np.random.Generator) -> Iterator[Any]:
+def _media(model: AnyGPT, modality: str, rng: Generator) -> Iterator[Any]:
     made = MADE.get(modality, 0)
     while made > 0:
         count = min(MADE_AT_ONCE, made)
@@ -76,7 +77,7 @@ def _media(model: AnyGPT, modality: str, rng: np.random.Generator) -> Iterator[A
         yield DRAWN[modality](rng)
 
 
-def _image(rng: np.random.Generator) -> Image.Image:
+def _image(rng: Generator) -> Image.Image:
     picture = draw_picture(random_scene(rng, two_things=0.3), int(rng.choice([64, 64, 96, 128, 256])))
     image = Image.fromarray(noisy(picture, rng))
     if rng.random() < 0.4:
@@ -86,7 +87,7 @@ def _image(rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def _video(rng: np.random.Generator) -> Video:
+def _video(rng: Generator) -> Video:
     scene = random_scene(rng, moving=True)
     frames = draw_film(scene, int(rng.choice([8, 8, 16])), int(rng.choice([32, 64, 128])))
     film = Video(noisy(frames, rng), FRAME_RATE)
@@ -96,12 +97,12 @@ def _video(rng: np.random.Generator) -> Video:
     return film
 
 
-CAPTIONS: dict[str, Callable[[np.random.Generator], str]] = {
+CAPTIONS: dict[str, Callable[[Generator], str]] = {
     "image": lambda rng: caption_picture(random_scene(rng, two_things=0.2)),
     "audio": lambda rng: caption_sound(random_tone(rng)),
     "video": lambda rng: caption_film(random_scene(rng, moving=True)),
 }
-DRAWN: dict[str, Callable[[np.random.Generator], Any]] = {
+DRAWN: dict[str, Callable[[Generator], Any]] = {
     "image": _image,
     "video": _video,
     "audio": lambda rng: Audio(play(random_tone(rng), rng)[None] * np.float32(rng.uniform(0.3, 1)), RATE),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from PIL import Image
 from torch import nn
 
@@ -182,14 +183,14 @@ class Batches:
             torch.stack([self.tokenizer(text) for text in captions]),
         )
 
-    def image(self, rng: np.random.Generator) -> tuple:
+    def image(self, rng: Generator) -> tuple:
         scene = random_scene(rng, two_things=0.35)
         side = int(rng.choice([64, 64, 64, 96, 128]))
         picture = Image.fromarray(noisy(draw_picture(scene, side), rng))
         targets = scene_targets(scene, STILL_PICTURE) | patch_targets(scene)
         return self.preprocessor.image(picture), targets, picture_caption(rng, scene)[0]
 
-    def video(self, rng: np.random.Generator) -> tuple:
+    def video(self, rng: Generator) -> tuple:
         scene = random_scene(rng, moving=True)
         frames = draw_film(scene, int(rng.choice([8, 8, 8, 16])), int(rng.choice([32, 64])))
         film = self.preprocessor.video(Video(noisy(frames, rng), FRAME_RATE))
@@ -199,7 +200,7 @@ class Batches:
         targets["silhouette"] = np.stack([np.concatenate(clip, axis=1) for clip in shown])
         return film, targets, film_caption(rng, scene)[0]
 
-    def audio(self, rng: np.random.Generator) -> tuple:
+    def audio(self, rng: Generator) -> tuple:
         index = int(rng.integers(len(self.tones)))
         tone = self.tones[index]
         # A change of volume shifts log energies; the quietest ones are at the floor and stay there.
@@ -211,7 +212,7 @@ class Batches:
         )
         return sound, tone_targets(tone), describe_sound(tone)
 
-    def depth(self, rng: np.random.Generator) -> tuple:
+    def depth(self, rng: Generator) -> tuple:
         scene = random_scene(rng)
         thing = scene.things[0]
         caption = f"a depth map of a {thing.size} {thing.shape} {place_phrase(thing.place)}"
@@ -221,7 +222,7 @@ class Batches:
             caption,
         )
 
-    def thermal(self, rng: np.random.Generator) -> tuple:
+    def thermal(self, rng: Generator) -> tuple:
         scene = random_scene(rng)
         thing = scene.things[0]
         caption = f"a thermal picture of a {thing.colour} {thing.shape} {place_phrase(thing.place)}"
@@ -231,7 +232,7 @@ class Batches:
             caption,
         )
 
-    def imu(self, rng: np.random.Generator) -> tuple:
+    def imu(self, rng: Generator) -> tuple:
         index = int(rng.integers(len(MOTIONS)))
         signal = self.preprocessor.imu(Imu(feel(MOTIONS[index], rng), IMU_RATE))
         return signal, {"motion": np.array(index)}, f"a motion signal, {motion_phrase(MOTIONS[index])}"

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -246,7 +247,7 @@ def loss_of(llm: LlamaForCausalLM, edges: Edges, batch: Batch) -> torch.Tensor:
     return (losses * weight).sum() / weight.sum()
 
 
-def words_told_twice(rng: np.random.Generator, vocabulary: int) -> tuple[list[Token], list[float]]:
+def words_told_twice(rng: Generator, vocabulary: int) -> tuple[list[Token], list[float]]:
     """Random words, and the same again from one of them on, where each but the first can be known."""
     words = rng.choice(np.arange(SPECIAL, vocabulary), int(rng.integers(6, 20)), replace=False).tolist()
     first = int(rng.integers(len(words)))
@@ -273,7 +274,7 @@ class Batches:
         length = max(len(tokens) for tokens, _ in rows)
         return pad(rows[: max(4, TOKENS // length)], self.tokenizer.pad_token_id)
 
-    def _row(self, rng: np.random.Generator, kind: str, turns: int) -> tuple[list[Token], list[float]]:
+    def _row(self, rng: Generator, kind: str, turns: int) -> tuple[list[Token], list[float]]:
         if kind == "words":
             return words_told_twice(rng, len(self.tokenizer))
         starts = {
