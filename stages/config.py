@@ -118,7 +118,9 @@ class TrainingConfig:
         if not 0 <= self.max_skipped <= 1:
             raise ConfigError(f"max_skipped is a share, from 0 to 1, not {self.max_skipped}")
         if self.data is not None and self.starts is not None:
-            raise ConfigError("starts says how the toy world's conversations begin; leave it out with data")
+            raise ConfigError(
+                "starts says how the toy world's conversations begin; leave it out with data (--set starts=null)"
+            )
         if self.data is not None and not self.data:
             raise ConfigError("data names no source; leave it out for the toy world")
         if self.max_grad_norm <= 0:

@@ -77,6 +77,10 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, change: str, message: str
     [
         ("model: a\nsteps: 1\n", "the key 'output' is missing"),
         ("- model\n", "holds no keys and values"),
+        (
+            "model: a\noutput: b\nsteps: 1\nstarts: {plain: 1}\ndata: [{format: llava, path: x.json}]\n",
+            r"starts says how the toy world's .* \(--set starts=null\)",
+        ),
         ("model: [", "is not YAML"),
     ],
 )
