@@ -152,7 +152,7 @@ def _costs(model: AnyGPT, bench: Bench) -> Figures:
     settings = read_config(
         EncodingAlignment.settings,
         PRESETS / "llava" / "stage-1.yaml",
-        [f"{key}={json.dumps(value)}" for key, value in bench.settings.items()],
+        [f"{key}={json.dumps(value)}" for key, value in {**bench.settings, "starts": STARTS}.items()],
     )
     size = settings.batch_size
     stage = EncodingAlignment(replace(settings, validation_examples=size))
